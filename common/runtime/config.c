@@ -1,0 +1,260 @@
+/* config - see config.h. The file is read by inih; this module owns names, origins, bounds and sentences. */
+#include "common/runtime/config.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <errno.h>
+#include <ini.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { PROBLEMS_MAX = 64 };
+
+struct value {
+    char *text;
+    char origin[64];
+    long long number;
+};
+
+struct config {
+    char *home;
+    struct value values[CONFIG_COUNT];
+    char *problems[PROBLEMS_MAX];
+    size_t problem_count;
+};
+
+static const struct config_setting settings[CONFIG_COUNT] = {
+#define CONFIG_ROW(key, name, alias, type, preset, min, max, unit, help)                                               \
+    {name, alias, CONFIG_##type, preset, min, max, unit, help},
+    CONFIG_TABLE(CONFIG_ROW)
+#undef CONFIG_ROW
+};
+
+static void problem(struct config *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void problem(struct config *c, const char *format, ...)
+{
+    if (c->problem_count == PROBLEMS_MAX) {
+        return;
+    }
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    if (vasprintf(&text, format, args) != -1) {
+        c->problems[c->problem_count++] = text;
+    }
+    va_end(args);
+}
+
+/* Accepts the value when it is legal; a wrong one leaves what was there and is reported. */
+static void set(struct config *c, size_t key, const char *text, const char *origin)
+{
+    const struct config_setting *s = &settings[key];
+    long long number = 0;
+    if (s->type == CONFIG_INT) {
+        char *end = NULL;
+        errno = 0;
+        number = strtoll(text, &end, 10);
+        if (end == text || *end != '\0' || errno == ERANGE || number < s->minimum || number > s->maximum) {
+            problem(c, "%s (%s): \"%s\" is not a whole number from %lld to %lld (%s)", s->name, origin, text, s->minimum,
+                    s->maximum, s->unit);
+            return;
+        }
+    } else if (s->type == CONFIG_BOOL) {
+        static const char *const yes[] = {"true", "yes", "on", "1"};
+        static const char *const no[] = {"false", "no", "off", "0", ""};
+        bool known = false;
+        for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++) {
+            if (strcasecmp(text, yes[i]) == 0) {
+                number = 1;
+                known = true;
+            }
+        }
+        for (size_t i = 0; i < sizeof no / sizeof no[0]; i++) {
+            known = known || strcasecmp(text, no[i]) == 0;
+        }
+        if (!known) {
+            problem(c, "%s (%s): \"%s\" is neither true nor false", s->name, origin, text);
+            return;
+        }
+    } else {
+        size_t length = strlen(text);
+        if ((long long)length < s->minimum || (long long)length > s->maximum) {
+            problem(c, "%s (%s): %zu characters, must be %lld to %lld", s->name, origin, length, s->minimum, s->maximum);
+            return;
+        }
+        if (s->unit[0] && strchr(s->unit, '|')) {
+            /* a choice: the unit lists the words */
+            char words[96];
+            bool known = false;
+            (void)snprintf(words, sizeof words, "%s", s->unit);
+            char *save = NULL;
+            for (char *w = strtok_r(words, "|", &save); w; w = strtok_r(NULL, "|", &save)) {
+                known = known || strcasecmp(w, text) == 0;
+            }
+            if (!known) {
+                problem(c, "%s (%s): \"%s\" is none of %s", s->name, origin, text, s->unit);
+                return;
+            }
+        }
+    }
+    char *copy = strdup(text);
+    if (!copy) {
+        problem(c, "out of memory");
+        return;
+    }
+    free(c->values[key].text);
+    c->values[key].text = copy;
+    c->values[key].number = number;
+    (void)snprintf(c->values[key].origin, sizeof c->values[key].origin, "%s", origin);
+}
+
+struct file_pass {
+    struct config *c;
+};
+
+/* One line of storescp.conf. Sections group settings for people and mean nothing. */
+static int on_setting(void *user, const char *section, const char *name, const char *value)
+{
+    struct file_pass *pass = user;
+    (void)section;
+    for (size_t i = 0; i < CONFIG_COUNT; i++) {
+        if (strcasecmp(settings[i].name, name) == 0 || (settings[i].alias[0] && strcmp(settings[i].alias, name) == 0)) {
+            set(pass->c, i, value, "storescp.conf");
+            return 1;
+        }
+    }
+    problem(pass->c, "storescp.conf: there is no setting \"%.60s\"; `storescpctl config` lists all", name);
+    return 1;
+}
+
+static void read_environment(struct config *c)
+{
+    for (size_t i = 0; i < CONFIG_COUNT; i++) {
+        char name[80];
+        char origin[96];
+        int n = snprintf(name, sizeof name, "STORESCP_%s", settings[i].name);
+        for (int k = 0; k < n; k++) {
+            name[k] = (char)toupper((unsigned char)name[k]);
+        }
+        const char *value = getenv(name);
+        const char *used = name;
+        if (!value && settings[i].alias[0]) {
+            used = settings[i].alias;
+            value = getenv(used);
+        }
+        /* the AWS SDKs' second name for the region */
+        if (!value && i == CFG_AWS_REGION) {
+            used = "AWS_DEFAULT_REGION";
+            value = getenv(used);
+        }
+        if (value && value[0] != '\0') {
+            (void)snprintf(origin, sizeof origin, "environment %s", used);
+            set(c, i, value, origin);
+        }
+    }
+}
+
+int config_load(struct config **out, const char *home, struct err *e)
+{
+    struct config *c = calloc(1, sizeof *c);
+    if (!c) {
+        return err_set(e, ERR_MEMORY, 0, "cannot load the settings");
+    }
+    if (!home || !home[0]) {
+        home = getenv("STORESCP_HOME");
+    }
+    if (!home || !home[0]) {
+        home = "/var/lib/storescp";
+    }
+    c->home = strdup(home);
+    if (!c->home) {
+        free(c);
+        return err_set(e, ERR_MEMORY, 0, "cannot load the settings");
+    }
+    for (size_t n = strlen(c->home); n > 1 && c->home[n - 1] == '/'; n--) {
+        c->home[n - 1] = '\0';
+    }
+    for (size_t i = 0; i < CONFIG_COUNT; i++) {
+        set(c, i, settings[i].preset, "default");
+    }
+    char path[4096];
+    if (config_path(c, "storescp.conf", path, sizeof path) == 0) {
+        struct file_pass pass = {c};
+        FILE *file = fopen(path, "re");
+        if (file) {
+            int line = ini_parse_file(file, on_setting, &pass);
+            if (line > 0) {
+                problem(c, "storescp.conf line %d is not of the form name = value", line);
+            }
+            (void)fclose(file);
+        } else if (errno != ENOENT) {
+            problem(c, "storescp.conf cannot be read: %s; check its owner and mode", strerror(errno));
+        }
+    } else {
+        problem(c, "STORESCP_HOME is too long a path");
+    }
+    read_environment(c);
+    *out = c;
+    if (c->problem_count > 0) {
+        return err_set(e, ERR_CONFIG, 0, "%s", c->problems[0]);
+    }
+    return 0;
+}
+
+void config_free(struct config **c)
+{
+    if (!c || !*c) {
+        return;
+    }
+    for (size_t i = 0; i < CONFIG_COUNT; i++) {
+        free((*c)->values[i].text);
+    }
+    for (size_t i = 0; i < (*c)->problem_count; i++) {
+        free((*c)->problems[i]);
+    }
+    free((*c)->home);
+    free(*c);
+    *c = NULL;
+}
+
+const char *config_home(const struct config *c)
+{
+    return c->home;
+}
+
+const char *config_text(const struct config *c, enum config_key key)
+{
+    return c->values[key].text ? c->values[key].text : "";
+}
+
+long long config_int(const struct config *c, enum config_key key)
+{
+    return c->values[key].number;
+}
+
+bool config_bool(const struct config *c, enum config_key key)
+{
+    return c->values[key].number != 0;
+}
+
+const char *config_origin(const struct config *c, enum config_key key)
+{
+    return c->values[key].origin;
+}
+
+const struct config_setting *config_describe(enum config_key key)
+{
+    return &settings[key];
+}
+
+const char *config_problem(const struct config *c, size_t i)
+{
+    return i < c->problem_count ? c->problems[i] : NULL;
+}
+
+int config_path(const struct config *c, const char *relative, char *buffer, size_t size)
+{
+    int n = snprintf(buffer, size, "%s/%s", c->home, relative);
+    return n < 0 || (size_t)n >= size ? ERR_ARGUMENT : 0;
+}

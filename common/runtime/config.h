@@ -1,0 +1,62 @@
+/*
+ * config - the settings of an installation: built-in default < storescp.conf < environment.
+ *
+ * One installation lives under one directory, STORESCP_HOME: spool/, state/state.db, run/, storescp.conf.
+ * Every setting stands in config_table.h with unit, default, minimum and maximum; a value outside is an error that names
+ * the setting, where it was set, and what it may be. Unknown names in the file are errors too: a typo must not be silent.
+ * Not thread safe while loading; read-only afterwards.
+ */
+#ifndef STORESCP_RUNTIME_CONFIG_H
+#define STORESCP_RUNTIME_CONFIG_H
+
+#include "common/runtime/config_table.h"
+#include "common/runtime/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum config_key {
+#define CONFIG_ENUM(key, ...) key,
+    CONFIG_TABLE(CONFIG_ENUM)
+#undef CONFIG_ENUM
+    CONFIG_COUNT
+};
+
+enum config_type { CONFIG_TEXT, CONFIG_INT, CONFIG_BOOL, CONFIG_SECRET };
+
+struct config_setting {
+    const char *name;  /* in storescp.conf */
+    const char *alias; /* second environment name or "" */
+    enum config_type type;
+    const char *preset; /* default as text */
+    long long minimum, maximum;
+    const char *unit;
+    const char *help;
+};
+
+struct config;
+
+/*
+ * Loads the settings of `home` (NULL: environment STORESCP_HOME, else /var/lib/storescp). A missing storescp.conf is fine.
+ * All problems are collected: on ERR_CONFIG e->text holds the first and config_problem() gives each of them; *out is set then
+ * too, so that `storescpctl config` can show everything. Free with config_free().
+ */
+int config_load(struct config **out, const char *home, struct err *e);
+void config_free(struct config **c);
+
+const char *config_home(const struct config *c); /* absolute or as given; no trailing slash */
+const char *config_text(const struct config *c, enum config_key key);
+long long config_int(const struct config *c, enum config_key key);
+bool config_bool(const struct config *c, enum config_key key);
+
+/* "default", "storescp.conf line 12" or "environment SCP_PORT". */
+const char *config_origin(const struct config *c, enum config_key key);
+const struct config_setting *config_describe(enum config_key key);
+/* The i-th problem as a sentence, or NULL. */
+const char *config_problem(const struct config *c, size_t i);
+
+/* home + "/" + relative into buffer. ERR_ARGUMENT if it does not fit. */
+int config_path(const struct config *c, const char *relative, char *buffer, size_t size);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * config_table - every setting of the product: one line each, and the source of the manual (docs/settings.md).
+ *
+ * X(KEY, "file_name", "ENV_ALIAS", type, default, minimum, maximum, unit, help)
+ *   file_name   the name in storescp.conf; in the environment STORESCP_<FILE_NAME IN CAPITALS>
+ *   ENV_ALIAS   another environment variable with the same meaning ("" = none): the commercial product's and the AWS SDK's
+ *   type        TEXT (minimum/maximum are lengths), INT, BOOL, SECRET (TEXT whose value is never printed)
+ */
+#ifndef STORESCP_RUNTIME_CONFIG_TABLE_H
+#define STORESCP_RUNTIME_CONFIG_TABLE_H
+
+#define CONFIG_TABLE(X)                                                                                                \
+    /* the network side */                                                                                             \
+    X(CFG_SCP_PORT, "scp_port", "SCP_PORT", INT, "11112", 1, 65535, "port", "TCP port of the DICOM listener")          \
+    X(CFG_SCP_ADDRESS, "scp_address", "", TEXT, "::", 0, 63, "address",                                                \
+      "address to listen on; :: is every IPv6 and IPv4 address")                                                       \
+    X(CFG_AE_TITLE, "ae_title", "AE_TITLE", TEXT, "STORESCP", 1, 16, "AE title", "our own AE title")                   \
+    X(CFG_REQUIRE_CALLED_AE_TITLE, "require_called_ae_title", "REQUIRE_CALLED_AE_TITLE", BOOL, "false", 0, 0, "",      \
+      "refuse associations that call another AE title than ours")                                                      \
+    X(CFG_REQUIRE_CALLING_AE_TITLE, "require_calling_ae_title", "REQUIRE_CALLING_AE_TITLE", TEXT, "", 0, 4000,         \
+      "list", "AE titles that may send, separated by commas; empty: anybody")                                          \
+    X(CFG_SUPPORTED_SOP_CLASS_UIDS, "supported_sop_class_uids", "SUPPORTED_SOP_CLASS_UIDS", TEXT, "", 0, 16000,        \
+      "list", "SOP classes to accept, separated by commas; empty: every storage SOP class, private ones too")          \
+    X(CFG_MAXIMUM_ASSOCIATIONS, "maximum_associations", "MAXIMUM_ASSOCIATIONS", INT, "300", 1, 2000, "count",          \
+      "associations at one time; more are refused as transient")                                                       \
+    X(CFG_SPARE_ASSOCIATIONS, "spare_associations", "", INT, "4", 1, 100, "count",                                     \
+      "association processes that stand ready")                                                                        \
+    X(CFG_ASSOCIATION_REUSE, "association_reuse", "", INT, "500", 1, 1000000, "count",                                 \
+      "associations that one process serves before it is replaced")                                                    \
+    X(CFG_MAXIMUM_PDU_SIZE, "maximum_pdu_size", "MAXIMUM_PDU_SIZE", INT, "0", 0, 131072, "bytes",                      \
+      "largest PDU we offer to receive; 0: the largest possible, 131072")                                              \
+    X(CFG_NETWORK_TIMEOUT, "network_timeout", "NETWORK_TIMEOUT", INT, "90", 1, 86400, "s",                             \
+      "an association without any traffic ends after this time")                                                       \
+    X(CFG_DIMSE_TIMEOUT, "dimse_timeout", "DIMSE_TIMEOUT", INT, "60", 1, 86400, "s",                                   \
+      "time for one DIMSE message once it began")                                                                      \
+    X(CFG_ACSE_TIMEOUT, "acse_timeout", "", INT, "30", 1, 3600, "s", "time for the association request to arrive")     \
+    X(CFG_MAXIMUM_OBJECT_MB, "maximum_object_mb", "", INT, "5000", 1, 10000, "MB",                                     \
+      "largest data set; a larger one is answered 0xA700")                                                             \
+    /* spool */                                                                                                        \
+    X(CFG_SPOOL_FREE_MB, "spool_free_mb", "", INT, "512", 0, 100000000, "MB",                                          \
+      "free space below which instances are refused with 0xA700")                                                      \
+    X(CFG_SPOOL_KEEP_IMPORTED_S, "spool_keep_imported_s", "", INT, "0", 0, 315360000, "s",                             \
+      "time that the spool file of an imported or duplicate instance is kept")                                         \
+    /* validator */                                                                                                    \
+    X(CFG_SAME_UID_OTHER_CONTENT, "same_uid_other_content", "", TEXT, "quarantine", 6, 10, "quarantine|import",        \
+      "what happens to a SOP Instance UID that comes again with another content")                                      \
+    /* batches and import jobs */                                                                                      \
+    X(CFG_BATCH_QUIET_MS, "batch_quiet_ms", "", INT, "30000", 0, 86400000, "ms",                                       \
+      "a study's batch closes after this time without a new instance")                                                 \
+    X(CFG_BATCH_MAX_AGE_MS, "batch_max_age_ms", "", INT, "600000", 100, 86400000, "ms",                                \
+      "a batch closes at this age even if instances keep coming")                                                      \
+    X(CFG_BATCH_MAX_COUNT, "batch_max_count", "", INT, "5000", 1, 5000, "count",                                       \
+      "instances in a batch (HealthImaging's quota of files per import job)")                                          \
+    X(CFG_BATCH_MAX_MB, "batch_max_mb", "", INT, "10000", 1, 10000, "MB",                                              \
+      "bytes in a batch (HealthImaging's quota of 10 GB per import job)")                                              \
+    X(CFG_IMPORT_START_PER_MINUTE, "import_start_per_minute", "", INT, "60", 1, 60000, "count",                        \
+      "import jobs started per minute, by all importers together")                                                     \
+    X(CFG_IMPORT_START_BURST, "import_start_burst", "", INT, "2", 1, 1000, "count", "burst of job starts")             \
+    X(CFG_IMPORT_RUNNING_MAX, "import_running_max", "", INT, "100", 1, 10000, "count",                                 \
+      "import jobs that run at one time (HealthImaging's quota per data store)")                                       \
+    X(CFG_IMPORT_POLL_MS, "import_poll_ms", "", INT, "5000", 50, 3600000, "ms",                                        \
+      "time between two looks at a running job, before jitter")                                                        \
+    X(CFG_IMPORT_ATTEMPTS, "import_attempts", "", INT, "5", 1, 1000, "count",                                          \
+      "import jobs that may fail on an instance before it counts as failed")                                           \
+    /* AWS */                                                                                                          \
+    X(CFG_AWS_REGION, "aws_region", "AWS_REGION", TEXT, "us-east-1", 1, 63, "region", "AWS region")                    \
+    X(CFG_DICOM_BUCKET, "dicom_bucket", "DICOM_BUCKET", TEXT, "", 0, 63, "bucket", "S3 bucket for the images")         \
+    X(CFG_S3_PREFIX, "s3_prefix", "", TEXT, "storescp", 1, 200, "prefix", "key prefix of all batches")                 \
+    X(CFG_OUTPUT_BUCKET, "output_bucket", "", TEXT, "", 0, 63, "bucket",                                               \
+      "S3 bucket for HealthImaging's results; empty: dicom_bucket")                                                    \
+    X(CFG_OUTPUT_PREFIX, "output_prefix", "", TEXT, "storescp-results", 1, 200, "prefix", "key prefix of results")     \
+    X(CFG_DATASTORE_ID, "datastore_id", "DATASTORE_ID", TEXT, "", 0, 32, "id", "HealthImaging data store")             \
+    X(CFG_DATA_ACCESS_ROLE_ARN, "data_access_role_arn", "DATA_ACCESS_ROLE_ARN", TEXT, "", 0, 2048, "ARN",              \
+      "role that HealthImaging takes to read the images and write its results")                                        \
+    X(CFG_MAX_POOL_CONNECTIONS, "max_pool_connections", "MAX_POOL_CONNECTIONS", INT, "50", 1, 1000, "count",           \
+      "connections of one uploader to S3")                                                                             \
+    X(CFG_UPLOAD_CONCURRENCY, "upload_concurrency", "", INT, "8", 1, 256, "count",                                     \
+      "transfers of one uploader at one time")                                                                         \
+    X(CFG_S3_PATH_STYLE, "s3_path_style", "", BOOL, "false", 0, 0, "",                                                 \
+      "put the bucket into the path instead of the host name (local servers)")                                         \
+    X(CFG_ENDPOINT_S3, "endpoint_url_s3", "AWS_ENDPOINT_URL_S3", TEXT, "", 0, 500, "URL", "S3 endpoint")               \
+    X(CFG_ENDPOINT_AHI, "endpoint_url_medical_imaging", "AWS_ENDPOINT_URL_MEDICAL_IMAGING", TEXT, "", 0, 500, "URL",   \
+      "HealthImaging endpoint")                                                                                        \
+    X(CFG_ENDPOINT, "endpoint_url", "AWS_ENDPOINT_URL", TEXT, "", 0, 500, "URL", "endpoint of every AWS service")      \
+    X(CFG_CA_BUNDLE, "ca_bundle", "AWS_CA_BUNDLE", TEXT, "", 0, 1000, "file", "CA certificates for AWS endpoints")     \
+    X(CFG_ACCESS_KEY_ID, "aws_access_key_id", "AWS_ACCESS_KEY_ID", TEXT, "", 0, 128, "", "access key")                 \
+    X(CFG_SECRET_ACCESS_KEY, "aws_secret_access_key", "AWS_SECRET_ACCESS_KEY", SECRET, "", 0, 256, "", "secret key")   \
+    X(CFG_SESSION_TOKEN, "aws_session_token", "AWS_SESSION_TOKEN", SECRET, "", 0, 8000, "", "session token")           \
+    X(CFG_AWS_PROFILE, "aws_profile", "AWS_PROFILE", TEXT, "default", 1, 128, "", "profile in the shared files")       \
+    /* the supervisor: storescpctl up */                                                                               \
+    X(CFG_RECEIVERS, "receivers", "", INT, "1", 0, 64, "count", "receiver processes under storescpctl up")             \
+    X(CFG_VALIDATORS, "validators", "", INT, "1", 0, 64, "count", "validator processes under storescpctl up")          \
+    X(CFG_UPLOADERS, "uploaders", "", INT, "1", 0, 64, "count", "uploader processes under storescpctl up")             \
+    X(CFG_IMPORTERS, "importers", "", INT, "1", 0, 64, "count", "importer processes under storescpctl up")             \
+    X(CFG_SWEEP_MS, "sweep_ms", "", INT, "1000", 20, 60000, "ms",                                                      \
+      "how often an idle worker looks for rows whose hint was lost")                                                   \
+    X(CFG_DRAIN_S, "drain_s", "", INT, "30", 1, 3600, "s", "time to finish work in hand after SIGTERM")                \
+    X(CFG_LOG_LEVEL, "log_level", "LOG_LEVEL", TEXT, "info", 1, 16, "debug|info|warning|error", "what is logged")
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * runtime - the small things that every process needs: clock, ids, locks, signals, readiness, backoff.
+ */
+#ifndef STORESCP_RUNTIME_RUNTIME_H
+#define STORESCP_RUNTIME_RUNTIME_H
+
+#include "common/runtime/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+int64_t clock_wall_ms(void); /* since 1970 */
+int64_t clock_mono_ms(void); /* for durations */
+
+/* A new id: 26 lower-case letters and digits, 48 bits of time and 80 of chance, sorts by time (ULID). Never repeats. */
+void id_new(char out[27]);
+/* Exactly 26 characters of the alphabet: safe as a file name, an S3 key part and an SQL value. */
+bool id_is_legal(const char *id);
+
+/* Jittered exponential backoff: a random time in [delay/2, delay], delay = min(base * 2^attempt, ceiling). Pure but for the random
+ * number: random is any 32-bit value. */
+int64_t backoff_ms(int attempt, int64_t base_ms, int64_t ceiling_ms, uint32_t random);
+uint32_t random_u32(void);
+
+/* flock()ed file, O_CLOEXEC, whose content is our pid. lockfile_take never waits: ERR_BUSY. The lock ends with the process. */
+int lockfile_take(const char *path, int *fd, struct err *e);
+/* True if nobody holds it (a missing file counts as free). *pid: what the file says, 0 if unknown (may be NULL). */
+bool lockfile_is_free(const char *path, pid_t *pid);
+
+/* mkdir -p with mode 0700. */
+int directory_make(const char *path, struct err *e);
+int directory_sync(const char *path, struct err *e);
+int write_all(int fd, const void *bytes, size_t count, struct err *e);
+
+/* SIGTERM and SIGINT set the stop flag; SIGPIPE is ignored. stop_fd() becomes readable then, for poll(). */
+int stop_install(struct err *e);
+bool stop_requested(void);
+int stop_fd(void);
+
+/* Tells a supervisor "up and ready": a newline on the descriptor named by STORESCP_READY_FD, which is then closed. Once. */
+void ready_tell(void);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * spool - files of instances: create, make durable, adopt, quarantine, release. The only unlinker of instance files.
+ *
+ *   spool/tmp/<id>.part            being received; no promise; swept when its writer is dead
+ *   spool/obj/<id>.dcm             complete and fsynced; a row follows (S2, S3 of docs/states.md)
+ *   spool/quarantine/<id>.dcm      quarantined; kept until a person decides
+ *
+ * The file is Part 10: preamble, our file meta information (fixed length, written last into reserved room), then the data set's
+ * bytes exactly as they came. (0002,0102) holds "storescp1 <received_ms> <data_bytes> <data_crc32c hex>", with which a file
+ * proves itself complete without any database (PS3.10 section 7.1 allows private information there).
+ */
+#ifndef STORESCP_SPOOL_SPOOL_H
+#define STORESCP_SPOOL_SPOOL_H
+
+#include "common/runtime/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct spool_meta { /* what the head of a spool file tells about it */
+    char id[27];
+    char sop_class_uid[72], sop_instance_uid[72], transfer_syntax_uid[72];
+    char calling_ae[20], called_ae[20];
+    int64_t received_ms, file_bytes, data_bytes, data_offset;
+    uint32_t file_crc32c, data_crc32c;
+};
+
+/* Makes the directories (0700) below home. */
+int spool_prepare(const char *home, struct err *e);
+
+struct spool_writer;
+/* Opens tmp/<id>.part (O_EXCL). meta gives id, UIDs, AE titles (copied). */
+int spool_begin(struct spool_writer **out, const char *home, const struct spool_meta *meta, struct err *e);
+/* Appends bytes of the data set. After the first error every call repeats it and writes nothing. */
+int spool_write(struct spool_writer *w, const void *bytes, size_t count, struct err *e);
+/* Head, rename to obj/, fdatasync. 0: the bytes are durable; the directory entry is after spool_sync_directory(). Fills *meta.
+ * On error nothing is left behind. Frees the writer in both cases. A failed fsync is never retried. */
+int spool_finish(struct spool_writer **w, int64_t received_ms, struct spool_meta *meta, struct err *e);
+/* Leaves nothing behind, frees the writer; NULL is fine. */
+void spool_abort(struct spool_writer **w);
+/* fsync of obj/: makes the renames of all finished files durable (one call for a whole group). */
+int spool_sync_directory(const char *home, struct err *e);
+
+/* Opens the file of an instance for reading (obj/ or quarantine/); O_CLOEXEC. Returns fd or negative. */
+int spool_open(const char *home, const char *id, struct err *e);
+/* Reads and checks the head of a spool file. verify != 0: reads it whole and compares CRC32C; ERR_SPOOL_DAMAGED if it lies.
+ * file_crc32c is only filled when verify is set. */
+int spool_read_meta(const char *home, const char *id, int verify, struct spool_meta *meta, struct err *e);
+int spool_quarantine(const char *home, const char *id, struct err *e);   /* obj -> quarantine; already there: 0 */
+int spool_unquarantine(const char *home, const char *id, struct err *e); /* and back */
+int spool_release(const char *home, const char *id, struct err *e);      /* unlink from obj/; not there: 0 */
+/* Calls each() for every file in obj/ ("obj") and quarantine/ ("quarantine"); stops on non-zero. */
+int spool_each(const char *home, int (*each)(void *ctx, const char *id, const char *room), void *ctx, struct err *e);
+/* Removes tmp files older than age_ms; *removed counts. */
+int spool_sweep(const char *home, int64_t age_ms, int *removed, struct err *e);
+/* Free bytes for us on the spool's file system; negative err on error. */
+int64_t spool_free_bytes(const char *home);
+
+/* CRC-32C (Castagnoli) of bytes appended to what had crc before (0 at the start). */
+uint32_t crc32c_update(uint32_t crc, const void *bytes, size_t count);
+/* CRC-32C of A||B from those of A and B and the length of B. */
+uint32_t crc32c_combine(uint32_t a, uint32_t b, uint64_t b_bytes);
+
+#endif

@@ -1,0 +1,202 @@
+/*
+ * state - state.db: one row for every instance, batch, import job; the only place with SQL. docs/states.md is its law.
+ *
+ * Every function that writes takes the advisory write lock (state/write.lock), runs one BEGIN IMMEDIATE ... COMMIT with
+ * synchronous=FULL, and returns 0 only when the commit is durable. Prepare data first: no network or file work inside.
+ * A struct state belongs to one thread of one process; open it after exec, never carry it over fork.
+ * Times are wall-clock milliseconds. Texts in result structs are copies inside the struct.
+ */
+#ifndef STORESCP_STATE_STATE_H
+#define STORESCP_STATE_STATE_H
+
+#include "common/runtime/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { STATE_ID_SIZE = 27, STATE_UID_SIZE = 72, STATE_WORKER_SIZE = 64, STATE_CLAIM_MAX = 256 };
+
+/* stages of work: what a worker claims */
+enum state_stage { STAGE_RECEIVER, STAGE_VALIDATOR, STAGE_UPLOADER, STAGE_IMPORTER, STAGE_COUNT };
+const char *state_stage_name(enum state_stage s); /* "receiver" ... */
+
+struct state;
+
+/* Opens (creates and migrates under the write lock) <home>/state/state.db. */
+int state_open(struct state **out, const char *home, struct err *e);
+/* For looking only: never creates, never writes. */
+int state_open_readonly(struct state **out, const char *home, struct err *e);
+void state_close(struct state **s);
+
+/* ---- workers ------------------------------------------------------------------------------------------------------
+ * A worker's name is "<stage>-<pid>-<random>"; it never comes again. While the process lives it holds flock() on
+ * state/workers/<name>.lock; whoever can take that lock knows that the worker is dead and its claims are free. */
+int state_worker_register(struct state *s, enum state_stage stage, struct err *e);
+const char *state_worker_name(const struct state *s);
+int state_worker_beat(struct state *s, const char *status, struct err *e); /* status: "ready", "draining", "waiting: ..." */
+int state_worker_unregister(struct state *s, struct err *e);
+/* Frees the claims of dead workers and removes their rows and lock files; *freed counts claims. Cheap when none. */
+int state_reclaim(struct state *s, int *freed, struct err *e);
+
+/* ---- receiver ------------------------------------------------------------------------------------------------------ */
+struct state_received {
+    char id[STATE_ID_SIZE];          /* instance id; also spool file name */
+    char association[STATE_ID_SIZE]; /* association id */
+    char sop_class_uid[STATE_UID_SIZE], sop_instance_uid[STATE_UID_SIZE], transfer_syntax_uid[STATE_UID_SIZE];
+    char calling_ae[20], called_ae[20], peer[64];
+    int64_t file_bytes, data_bytes; /* whole Part 10 file; data set alone */
+    uint32_t file_crc32c, data_crc32c;
+    int64_t received_ms; /* when the last byte had come */
+};
+/* Rows of several associations in one commit. Existing ids are left alone (idempotent, for adoption). */
+int state_add_received(struct state *s, const struct state_received *r, size_t count, struct err *e);
+int state_association_begin(struct state *s, const char *id, const char *peer, const char *calling, const char *called,
+                            int64_t at_ms, struct err *e);
+int state_association_end(struct state *s, const char *id, const char *outcome, int stored, int refused, struct err *e);
+/* 1 if the instance has a row, 0 if not, negative on error. *releasable: terminal and spool may go. */
+int state_instance_known(struct state *s, const char *id, bool *releasable, struct err *e);
+
+/* ---- claims (validator, uploader) ---------------------------------------------------------------------------------- */
+struct state_instance {
+    struct state_received r;
+    int64_t token; /* fencing: every later call about this claim gives it back */
+    int attempts;
+    char study_uid[STATE_UID_SIZE], series_uid[STATE_UID_SIZE];
+    char batch[STATE_ID_SIZE];
+    char s3_key[512];
+    char sha256[65];
+};
+/* Claims up to limit (<= STATE_CLAIM_MAX) due rows of the stage ('received' for the validator, 'validated' for the uploader),
+ * oldest first. *count may be 0. */
+int state_claim(struct state *s, enum state_stage stage, struct state_instance *out, size_t limit, size_t *count,
+                struct err *e);
+/* Gives claims back unworked (drain). */
+int state_unclaim(struct state *s, const struct state_instance *claims, size_t count, struct err *e);
+/* Puts a claim back with the error, due again at next_ms. Counts an attempt. */
+int state_defer(struct state *s, const struct state_instance *claim, const struct err *why, int64_t next_ms, struct err *e);
+/* Ends a claim in 'quarantined' (validator) or 'failed' (uploader) with code, sentence and remedy (remedy may be NULL). */
+int state_refuse(struct state *s, const struct state_instance *claim, const struct err *why, const char *remedy,
+                 struct err *e);
+
+struct state_identity { /* what support staff search by; from the data set, already cleaned to printable UTF-8 */
+    char study_uid[STATE_UID_SIZE], series_uid[STATE_UID_SIZE];
+    char modality[20], accession_number[260], patient_id[260], study_date[20];
+    char warning[200]; /* "" or what was odd, without patient data */
+};
+struct state_batch_limits {
+    int max_count;
+    int64_t max_bytes;
+    bool import_other_content; /* same SOP Instance UID, other content: import (true) or quarantine (false) */
+};
+enum state_verdict { VERDICT_VALIDATED, VERDICT_DUPLICATE, VERDICT_UID_REUSED };
+/* The earlier instance with the same SOP Instance UID that is not refused, if any. same_content: size, syntax and CRC32C of
+ * the data set are equal. Returns 1, 0 or negative. */
+int state_find_twin(struct state *s, const struct state_instance *claim, struct state_instance *twin, bool *same_content,
+                    struct err *e);
+struct state_validation {
+    const struct state_instance *claim;
+    struct state_identity identity;
+    int refuse_code;      /* 0, or an err_code: quarantine with refuse_text */
+    char refuse_text[320];
+    bool content_differs; /* the caller compared bytes with the twin and found them different although CRC32C agrees */
+    enum state_verdict verdict; /* out */
+    bool fenced;                /* out: the claim was lost, nothing was done */
+};
+/* Ends many validator claims in one commit: identity, duplicate check, batch assignment (opening one, closing full ones). */
+int state_validated(struct state *s, struct state_validation *v, size_t count, const struct state_batch_limits *limits,
+                    struct err *e);
+/* Intent before effect: the key under which a claimed instance will be put; "<prefix>/<batch>/<id>.dcm". No write: derived. */
+void state_s3_key(const struct state_instance *claim, const char *prefix, char *buffer, size_t size);
+struct state_uploaded {
+    const struct state_instance *claim;
+    char s3_key[512], etag[80], sha256[65];
+    bool fenced; /* out */
+};
+int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, struct err *e);
+
+/* ---- batches and import jobs (importer) ----------------------------------------------------------------------------- */
+enum state_batch_state { BATCH_OPEN, BATCH_CLOSED, BATCH_STARTING, BATCH_RUNNING, BATCH_RECONCILING, BATCH_DONE };
+struct state_batch {
+    char id[STATE_ID_SIZE];
+    char study_uid[STATE_UID_SIZE];
+    enum state_batch_state state;
+    int64_t token;
+    int attempts;
+    int64_t instance_count, bytes;
+    char client_token[65];
+    char job_id[40], job_status[20];
+    char input_s3_uri[1025], output_s3_uri[1025];
+    int64_t started_ms, next_ms;
+};
+/* Closes open batches that were quiet since quiet_ms, are older than max_age_ms, or hold max; *closed counts them. */
+int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e);
+/* Claims one due batch in CLOSED (every instance uploaded or out of it), STARTING, RUNNING or RECONCILING; RECONCILING and
+ * RUNNING first. *found false if there is none. Batches with no instance left end as DONE by themselves. */
+int state_batch_claim(struct state *s, struct state_batch *out, bool *found, struct err *e);
+/* Takes one start from the bucket that all importers share. *wait_ms 0: granted; else how long until the next one. */
+int state_start_permit(struct state *s, int per_minute, int burst, int running_max, int64_t *wait_ms, struct err *e);
+/* CLOSED -> STARTING: stores client token, job name (the batch id) and URIs, marks its instances 'importing'. Before the call. */
+int state_batch_starting(struct state *s, struct state_batch *b, const char *input_uri, const char *output_uri,
+                         const char *datastore_id, const char *role_arn, struct err *e);
+/* STARTING -> RUNNING with the job id. */
+int state_batch_running(struct state *s, struct state_batch *b, const char *job_id, const char *job_status,
+                        int64_t submitted_ms, int64_t next_ms, struct err *e);
+/* Records a look at the job; keeps the state, frees the claim, due at next_ms. err may be NULL. */
+int state_batch_defer(struct state *s, struct state_batch *b, const char *job_status, const struct err *why,
+                      int64_t next_ms, struct err *e);
+/* RUNNING -> RECONCILING: the job ended. output_uri: where AHI says the results are. */
+int state_batch_ended(struct state *s, struct state_batch *b, const char *job_status, const char *message,
+                      const char *output_uri, int64_t ended_ms, struct err *e);
+enum state_result_kind { RESULT_IMPORTED, RESULT_REFUSED, RESULT_RETRY };
+struct state_result { /* one line of the result files, mapped to an instance id by its key */
+    char id[STATE_ID_SIZE];
+    enum state_result_kind kind;
+    char image_set_id[40];
+    int image_set_version; /* 0: not told */
+    int is_primary;        /* 1, 0, -1: not told */
+    char warning[256];     /* "" or the warnings */
+    struct err why;        /* REFUSED, RETRY */
+};
+/* Writes evidence, failure or "back to a new batch" to each instance of the batch; idempotent, chunked commits. */
+int state_batch_results(struct state *s, struct state_batch *b, const struct state_result *r, size_t count, int attempts_max,
+                        struct err *e);
+/* RECONCILING -> DONE. Instances of the batch that no result mentioned go back to a new batch (ERR_IMPORT_UNKNOWN), or to
+ * 'failed' after attempts_max. *left_count tells how many. */
+int state_batch_done(struct state *s, struct state_batch *b, int attempts_max, const struct err *why_left, int *left_count,
+                     struct err *e);
+/* Instance ids and S3 keys of a batch that still are 'importing'; calls row() for each. */
+int state_batch_instances(struct state *s, const char *batch,
+                          int (*row)(void *ctx, const char *id, const char *s3_key, int64_t bytes), void *ctx, struct err *e);
+
+/* ---- spool release --------------------------------------------------------------------------------------------------- */
+/* Up to limit instance ids whose spool file may go (imported or duplicate, older than keep_ms); mark afterwards. */
+int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count,
+                     struct err *e);
+int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, struct err *e);
+
+/* ---- housekeeping ------------------------------------------------------------------------------------------------------ */
+/* TRUNCATE checkpoint under the write lock when the WAL is larger than 16 MiB; call from idle loops of any stage but receiver. */
+int state_housekeep(struct state *s, struct err *e);
+
+/* ---- for storescpctl ------------------------------------------------------------------------------------------------------
+ * Runs one of the named read-only reports of state_reports.c and calls row() with column names and text values (NULL: null).
+ * names: "status" (state, count, bytes, oldest_ms), "workers", "batches", "queue", "studies", "study", "stuck", "instance",
+ * "history", "find", "jobs". arg1 fills ?1 (an id, UID, accession number or patient id), may be NULL. */
+int state_report(struct state *s, const char *name, const char *arg1, long long limit,
+                 int (*row)(void *ctx, int columns, const char *const *names, const char *const *values), void *ctx,
+                 struct err *e);
+/* A person's retry: quarantined -> received, failed -> validated (new batch). accept: skip the duplicate rule once.
+ * who: instance id, study UID, or "ALL". *count: how many were moved. */
+int state_retry(struct state *s, const char *who, bool accept, int64_t *count, struct err *e);
+
+/* ---- rebuild (database lost) -------------------------------------------------------------------------------------------- */
+/* Re-creates a batch that S3 and AHI know, with its job if there is one (job_id NULL: it was never started -> CLOSED). */
+int state_rebuild_batch(struct state *s, const char *batch, const char *study_uid, const char *job_id,
+                        const char *job_status, const char *input_uri, const char *output_uri, struct err *e);
+/* Re-creates an instance found in S3 under batch: state 'uploaded' (or 'importing' if the batch has a job); has_spool: its
+ * spool file is there. Existing rows move to that state. */
+int state_rebuild_instance(struct state *s, const struct state_instance *i, const struct state_identity *identity,
+                           bool has_spool, struct err *e);
+
+#endif
