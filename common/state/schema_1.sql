@@ -1,0 +1,120 @@
+-- Schema version 1 of state.db. Never edited after a release: a change is a new file schema_<n>.sql.
+-- Times are milliseconds since 1970 (UTC). docs/states.md explains every state; docs/database.md every column.
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+CREATE TABLE transition (from_state TEXT NOT NULL, to_state TEXT NOT NULL, PRIMARY KEY (from_state, to_state)) STRICT;
+INSERT INTO transition VALUES
+  ('received', 'validated'), ('received', 'quarantined'), ('received', 'duplicate'),
+  ('validated', 'uploaded'), ('validated', 'failed'),
+  ('uploaded', 'importing'),
+  ('importing', 'imported'), ('importing', 'failed'), ('importing', 'validated'),
+  ('quarantined', 'received'), ('failed', 'validated'), ('failed', 'received');
+
+CREATE TABLE association (
+  id TEXT PRIMARY KEY, peer TEXT, calling_ae TEXT, called_ae TEXT,
+  began_ms INTEGER NOT NULL, ended_ms INTEGER, outcome TEXT,
+  stored INTEGER NOT NULL DEFAULT 0, refused INTEGER NOT NULL DEFAULT 0) STRICT;
+
+CREATE TABLE instance (
+  id TEXT PRIMARY KEY,
+  state TEXT NOT NULL DEFAULT 'received' CHECK (state IN
+    ('received', 'validated', 'uploaded', 'importing', 'imported', 'duplicate', 'quarantined', 'failed')),
+  held INTEGER NOT NULL DEFAULT 0,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  next_attempt_ms INTEGER NOT NULL DEFAULT 0,
+  owner TEXT, token INTEGER NOT NULL DEFAULT 0,
+  error_code TEXT, error_text TEXT, remedy TEXT, warning TEXT,
+  association TEXT, peer TEXT, calling_ae TEXT, called_ae TEXT,
+  sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, transfer_syntax_uid TEXT NOT NULL,
+  study_uid TEXT, series_uid TEXT, modality TEXT, accession_number TEXT, patient_id TEXT, study_date TEXT,
+  file_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL,
+  file_crc32c INTEGER NOT NULL, data_crc32c INTEGER NOT NULL, sha256 TEXT,
+  twin TEXT, accept_other_content INTEGER NOT NULL DEFAULT 0,
+  batch TEXT, s3_key TEXT, etag TEXT,
+  job_id TEXT, image_set_id TEXT, image_set_version INTEGER, is_primary INTEGER,
+  received_ms INTEGER NOT NULL, validated_ms INTEGER, uploaded_ms INTEGER, importing_ms INTEGER, ended_ms INTEGER,
+  changed_ms INTEGER NOT NULL, released_ms INTEGER) STRICT;
+
+-- Picking work costs what waits, not what was done: one partial index for each work state.
+CREATE INDEX work_received  ON instance (next_attempt_ms, id) WHERE state = 'received'  AND owner IS NULL AND held = 0;
+CREATE INDEX work_validated ON instance (next_attempt_ms, id) WHERE state = 'validated' AND owner IS NULL AND held = 0;
+CREATE INDEX instance_owner ON instance (owner) WHERE owner IS NOT NULL;
+CREATE INDEX instance_release ON instance (ended_ms) WHERE released_ms IS NULL AND state IN ('imported', 'duplicate');
+CREATE INDEX instance_sop ON instance (sop_instance_uid);
+CREATE INDEX instance_study ON instance (study_uid);
+CREATE INDEX instance_batch ON instance (batch, state);
+CREATE INDEX instance_accession ON instance (accession_number);
+CREATE INDEX instance_patient ON instance (patient_id);
+CREATE INDEX instance_state ON instance (state, changed_ms);
+
+CREATE TRIGGER instance_transition BEFORE UPDATE OF state ON instance WHEN OLD.state <> NEW.state
+  AND NOT EXISTS (SELECT 1 FROM transition WHERE from_state = OLD.state AND to_state = NEW.state)
+BEGIN SELECT RAISE(ABORT, 'illegal transition of an instance; see docs/states.md'); END;
+
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, instance TEXT, batch TEXT,
+  from_state TEXT, to_state TEXT, who TEXT, code TEXT, note TEXT) STRICT;
+CREATE INDEX event_instance ON event (instance) WHERE instance IS NOT NULL;
+CREATE INDEX event_batch ON event (batch) WHERE instance IS NULL;
+
+CREATE TABLE batch (
+  id TEXT PRIMARY KEY, study_uid TEXT NOT NULL,
+  state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closed', 'starting', 'running', 'reconciling', 'done')),
+  instance_count INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
+  opened_ms INTEGER NOT NULL, last_added_ms INTEGER NOT NULL, closed_ms INTEGER, ended_ms INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0, next_attempt_ms INTEGER NOT NULL DEFAULT 0,
+  owner TEXT, token INTEGER NOT NULL DEFAULT 0, error_code TEXT, error_text TEXT) STRICT;
+CREATE INDEX batch_open ON batch (study_uid) WHERE state = 'open';
+CREATE INDEX batch_work ON batch (next_attempt_ms) WHERE state <> 'done';
+
+-- One row for each import job: the columns of the commercial product's job table live on under their own names.
+CREATE TABLE import_job (
+  batch TEXT PRIMARY KEY REFERENCES batch (id),
+  clientToken TEXT NOT NULL UNIQUE, jobName TEXT NOT NULL,
+  jobId TEXT UNIQUE, jobStatus TEXT, submittedAt INTEGER, endedAt INTEGER,
+  inputS3Uri TEXT NOT NULL, outputS3Uri TEXT NOT NULL, datastoreId TEXT, dataAccessRoleArn TEXT, message TEXT) STRICT;
+
+CREATE TABLE start_bucket (one INTEGER PRIMARY KEY CHECK (one = 1), tokens REAL NOT NULL, filled_ms INTEGER NOT NULL) STRICT;
+
+CREATE TABLE worker (
+  name TEXT PRIMARY KEY, stage TEXT NOT NULL, pid INTEGER NOT NULL,
+  started_ms INTEGER NOT NULL, beat_ms INTEGER NOT NULL, status TEXT NOT NULL) STRICT;
+
+-- ---- views: a contract with support staff; open with `sqlite3 -readonly state.db` ---------------------------------------
+CREATE VIEW v_study AS
+SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS patient_id, max(study_date) AS study_date,
+  group_concat(DISTINCT modality) AS modalities, max(calling_ae) AS calling_ae, count(*) AS instances,
+  sum(state IN ('received', 'validated', 'uploaded', 'importing')) AS under_way,
+  sum(state = 'imported') AS imported, sum(state = 'duplicate') AS duplicate,
+  sum(state = 'quarantined') AS quarantined, sum(state = 'failed') AS failed,
+  sum(state = 'imported' AND is_primary = 0) AS not_primary,
+  sum(file_bytes) AS bytes,
+  datetime(min(received_ms) / 1000, 'unixepoch') AS first_received_utc,
+  datetime(max(received_ms) / 1000, 'unixepoch') AS last_received_utc,
+  datetime(max(ended_ms) / 1000, 'unixepoch') AS last_ended_utc,
+  CASE WHEN sum(state IN ('quarantined', 'failed')) > 0 THEN 'needs attention'
+       WHEN sum(state IN ('received', 'validated', 'uploaded', 'importing')) > 0 THEN 'under way' ELSE 'imported' END AS verdict
+FROM instance WHERE study_uid IS NOT NULL GROUP BY study_uid;
+
+CREATE VIEW v_stuck AS
+SELECT i.id AS instance, i.state, i.error_code, i.error_text, i.remedy, i.attempts, i.owner, i.study_uid, i.accession_number,
+  i.calling_ae, i.batch, b.state AS batch_state, b.error_code AS batch_error_code, b.error_text AS batch_error_text,
+  datetime(i.received_ms / 1000, 'unixepoch') AS received_utc,
+  (CAST(strftime('%s', 'now') AS INTEGER) * 1000 - i.changed_ms) / 1000 AS seconds_in_state
+FROM instance i LEFT JOIN batch b ON b.id = i.batch
+WHERE i.state IN ('quarantined', 'failed')
+   OR (i.state IN ('received', 'validated', 'uploaded', 'importing')
+       AND (i.held = 1 OR i.attempts > 0 OR b.attempts > 0
+            OR i.changed_ms < CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 900000));
+
+CREATE VIEW v_queue AS
+SELECT state, count(*) AS instances, sum(file_bytes) AS bytes, sum(owner IS NOT NULL) AS in_work, sum(attempts > 0) AS retrying,
+  sum(held) AS held, datetime(min(changed_ms) / 1000, 'unixepoch') AS oldest_utc,
+  (CAST(strftime('%s', 'now') AS INTEGER) * 1000 - min(changed_ms)) / 1000 AS oldest_seconds
+FROM instance WHERE state IN ('received', 'validated', 'uploaded', 'importing') GROUP BY state;
+
+CREATE VIEW v_instance_history AS
+SELECT e.instance, i.sop_instance_uid, i.study_uid, datetime(e.at_ms / 1000, 'unixepoch') AS at_utc, e.at_ms,
+  e.from_state, e.to_state, e.who, e.code, e.note
+FROM event e JOIN instance i ON i.id = e.instance ORDER BY e.id;
