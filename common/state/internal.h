@@ -1,0 +1,64 @@
+/*
+ * internal - what the files of common/state share; nobody outside includes it.
+ *
+ * A write is: state_begin() (write lock, BEGIN IMMEDIATE) ... statements ... state_end(rc) (COMMIT if rc is 0, otherwise
+ * ROLLBACK; releases the lock; returns rc or the error of the COMMIT). Nothing between them waits for anything.
+ */
+#ifndef STORESCP_STATE_INTERNAL_H
+#define STORESCP_STATE_INTERNAL_H
+
+#include "common/state/state.h"
+
+#include <sqlite3.h>
+
+enum { STATE_STATEMENTS_MAX = 96 };
+
+struct state {
+    sqlite3 *db;
+    char home[4096];
+    char worker[STATE_WORKER_SIZE]; /* "" until registered */
+    char worker_lock_path[4352];
+    int worker_lock; /* fd or -1 */
+    int write_lock;  /* fd of state/write.lock, or -1 when read-only */
+    bool readonly;
+    /* prepared once per text, found by the address of the literal */
+    struct {
+        const char *sql;
+        sqlite3_stmt *statement;
+    } statements[STATE_STATEMENTS_MAX];
+    size_t statement_count;
+};
+
+int state_begin(struct state *s, struct err *e);
+int state_end(struct state *s, int rc, struct err *e);
+/* The prepared statement of this literal, reset and unbound; NULL with *e set on error. */
+sqlite3_stmt *state_prepare(struct state *s, const char *literal, struct err *e);
+/* Binds arguments by a format of one letter each: t text (NULL ok), e text where "" means NULL, i int64_t, n null,
+ * d double. ?1, ?2 ... in order. */
+int state_bind(sqlite3_stmt *q, const char *format, ...);
+/* Steps a statement that returns no row (or whose rows do not matter); resets it. *changed (may be NULL): rows changed. */
+int state_step(struct state *s, sqlite3_stmt *q, int *changed, struct err *e);
+/* prepare + bind + step in one: state_run(s, &changed, e, "UPDATE ... ?1", "ti", text, (int64_t)1) */
+int state_run(struct state *s, int *changed, struct err *e, const char *literal, const char *format, ...);
+/* First column of the first row as integer; fallback if there is no row. Negative return on error. */
+int state_number(struct state *s, int64_t *out, int64_t fallback, struct err *e, const char *literal, const char *format, ...);
+int state_sql_error(struct state *s, struct err *e, const char *what);
+/* Copies a text column (NULL: "") into a buffer. */
+void state_column(sqlite3_stmt *q, int column, char *buffer, size_t size);
+
+/*
+ * The one place where an instance changes its state (docs/states.md). Checks the state it leaves and, if token >= 0, the claim
+ * (token and owner); clears the claim; writes times and the event. Returns 0, ERR_FENCED (nothing changed), or an error.
+ * code/note may be NULL. Inside state_begin/state_end. Other columns are updated by the caller in the same transaction.
+ */
+int state_move(struct state *s, const char *id, int64_t token, const char *from, const char *to, int64_t now_ms,
+               const char *code, const char *note, struct err *e);
+/* Puts an instance whose row is (or is just becoming) 'validated' into the open batch of its study; closes a full one and opens
+ * the next. now_ms is the clock of the transaction. Inside a transaction. batch receives the id. */
+int state_assign_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes,
+                       const struct state_batch_limits *limits, int64_t now_ms, char batch[STATE_ID_SIZE], struct err *e);
+/* An event that belongs to a batch. Inside a transaction. */
+int state_batch_event(struct state *s, const char *batch, const char *from, const char *to, const char *code,
+                      const char *note, int64_t now_ms, struct err *e);
+
+#endif
