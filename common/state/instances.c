@@ -1,0 +1,427 @@
+/*
+ * instances - an instance's way through 'received', 'validated', 'uploaded' and out of the spool. state_move() is the one place
+ * where a state changes; the claim (owner and token) decides who may.
+ */
+#include "common/runtime/log.h"
+#include "common/runtime/runtime.h"
+#include "common/state/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the transition ---------------------------------------------------------------------------------------------------- */
+
+int state_move(struct state *s, const char *id, int64_t token, const char *from, const char *to, int64_t now_ms,
+               const char *code, const char *note, struct err *e)
+{
+    int changed = 0;
+    int rc = state_run(s, &changed, e,
+                       "UPDATE instance SET state = ?3, owner = NULL, attempts = CASE WHEN ?3 IN ('validated', 'received') AND "
+                       "?2 = 'importing' THEN attempts ELSE 0 END, next_attempt_ms = ?4, changed_ms = ?4,"
+                       " validated_ms = CASE ?3 WHEN 'validated' THEN ?4 ELSE validated_ms END,"
+                       " uploaded_ms = CASE ?3 WHEN 'uploaded' THEN ?4 ELSE uploaded_ms END,"
+                       " importing_ms = CASE ?3 WHEN 'importing' THEN ?4 ELSE importing_ms END,"
+                       " ended_ms = CASE WHEN ?3 IN ('imported', 'duplicate', 'quarantined', 'failed') THEN ?4 END,"
+                       " error_code = CASE WHEN ?3 IN ('quarantined', 'failed', 'duplicate') THEN ?5 END,"
+                       " error_text = CASE WHEN ?3 IN ('quarantined', 'failed', 'duplicate') THEN ?6 END,"
+                       " remedy = NULL "
+                       "WHERE id = ?1 AND state = ?2 AND (?7 < 0 OR (token = ?7 AND owner = ?8))",
+                       "tttiteit", id, from, to, now_ms, code, note, token, s->worker);
+    if (rc != 0) {
+        return rc;
+    }
+    if (changed == 0) {
+        return ERR_FENCED;
+    }
+    return state_run(s, NULL, e,
+                     "INSERT INTO event (at_ms, instance, batch, from_state, to_state, who, code, note) "
+                     "VALUES (?1, ?2, (SELECT batch FROM instance WHERE id = ?2), ?3, ?4, ?5, ?6, ?7)",
+                     "itttete", now_ms, id, from, to, s->worker, code, note ? note : "");
+}
+
+/* ---- receiver ------------------------------------------------------------------------------------------------------------ */
+
+static int add_one(struct state *s, const struct state_received *r, int64_t now, struct err *e)
+{
+    int added = 0;
+    int rc = state_run(s, &added, e,
+                       "INSERT INTO instance (id, state, association, peer, calling_ae, called_ae, sop_class_uid, sop_instance_uid,"
+                       " transfer_syntax_uid, file_bytes, data_bytes, file_crc32c, data_crc32c, received_ms, changed_ms) "
+                       "VALUES (?1, 'received', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) "
+                       "ON CONFLICT (id) DO NOTHING",
+                       "teeeetttiiiiii", r->id, r->association, r->peer, r->calling_ae, r->called_ae, r->sop_class_uid,
+                       r->sop_instance_uid, r->transfer_syntax_uid, r->file_bytes, r->data_bytes, (int64_t)r->file_crc32c,
+                       (int64_t)r->data_crc32c, r->received_ms, now);
+    if (rc != 0 || added == 0) {
+        return rc;
+    }
+    return state_run(s, NULL, e,
+                     "INSERT INTO event (at_ms, instance, to_state, who, note) VALUES (?1, ?2, 'received', ?3, ?4)", "itee", now,
+                     r->id, s->worker, r->association[0] ? "" : "adopted from the spool");
+}
+
+int state_add_received(struct state *s, const struct state_received *r, size_t count, struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = add_one(s, &r[i], now, e);
+    }
+    return state_end(s, rc, e);
+}
+
+int state_association_begin(struct state *s, const char *id, const char *peer, const char *calling, const char *called,
+                            int64_t at_ms, struct err *e)
+{
+    int rc = state_begin(s, e);
+    if (rc == 0) {
+        rc = state_run(s, NULL, e,
+                       "INSERT INTO association (id, peer, calling_ae, called_ae, began_ms) VALUES (?1, ?2, ?3, ?4, ?5) "
+                       "ON CONFLICT (id) DO NOTHING",
+                       "tttti", id, peer, calling, called, at_ms);
+        rc = state_end(s, rc, e);
+    }
+    return rc;
+}
+
+int state_association_end(struct state *s, const char *id, const char *outcome, int stored, int refused, struct err *e)
+{
+    int rc = state_begin(s, e);
+    if (rc == 0) {
+        rc = state_run(s, NULL, e,
+                       "UPDATE association SET ended_ms = ?2, outcome = ?3, stored = ?4, refused = ?5 WHERE id = ?1", "titii", id,
+                       clock_wall_ms(), outcome, (int64_t)stored, (int64_t)refused);
+        rc = state_end(s, rc, e);
+    }
+    return rc;
+}
+
+int state_instance_known(struct state *s, const char *id, bool *releasable, struct err *e)
+{
+    int64_t found = 0;
+    int rc = state_number(s, &found, 0, e,
+                          "SELECT 1 + (state IN ('imported', 'duplicate') AND released_ms IS NOT NULL) FROM instance WHERE id = ?1",
+                          "t", id);
+    if (rc != 0) {
+        return rc;
+    }
+    *releasable = found == 2;
+    return found > 0;
+}
+
+/* ---- claims -------------------------------------------------------------------------------------------------------------- */
+
+#define CLAIM_COLUMNS                                                                                                  \
+    " RETURNING id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"   \
+    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256"
+
+/* One statement for each stage, the state as a literal: only then SQLite uses the partial index of that state. */
+static const char claim_received[] =
+    "UPDATE instance SET owner = ?1, token = token + 1 WHERE id IN (SELECT id FROM instance INDEXED BY work_received "
+    "WHERE state = 'received' AND owner IS NULL AND held = 0 AND next_attempt_ms <= ?2 "
+    "ORDER BY next_attempt_ms, id LIMIT ?3)" CLAIM_COLUMNS;
+static const char claim_validated[] =
+    "UPDATE instance SET owner = ?1, token = token + 1 WHERE id IN (SELECT id FROM instance INDEXED BY work_validated "
+    "WHERE state = 'validated' AND owner IS NULL AND held = 0 AND next_attempt_ms <= ?2 "
+    "ORDER BY next_attempt_ms, id LIMIT ?3)" CLAIM_COLUMNS;
+static const char any_received[] = "SELECT 1 FROM instance INDEXED BY work_received WHERE state = 'received' AND owner IS NULL "
+                                   "AND held = 0 AND next_attempt_ms <= ?1 LIMIT 1";
+static const char any_validated[] = "SELECT 1 FROM instance INDEXED BY work_validated WHERE state = 'validated' AND owner IS NULL "
+                                    "AND held = 0 AND next_attempt_ms <= ?1 LIMIT 1";
+
+static void read_claim(sqlite3_stmt *q, struct state_instance *i)
+{
+    memset(i, 0, sizeof *i);
+    state_column(q, 0, i->r.id, sizeof i->r.id);
+    state_column(q, 1, i->r.association, sizeof i->r.association);
+    state_column(q, 2, i->r.sop_class_uid, sizeof i->r.sop_class_uid);
+    state_column(q, 3, i->r.sop_instance_uid, sizeof i->r.sop_instance_uid);
+    state_column(q, 4, i->r.transfer_syntax_uid, sizeof i->r.transfer_syntax_uid);
+    state_column(q, 5, i->r.calling_ae, sizeof i->r.calling_ae);
+    state_column(q, 6, i->r.called_ae, sizeof i->r.called_ae);
+    state_column(q, 7, i->r.peer, sizeof i->r.peer);
+    i->r.file_bytes = sqlite3_column_int64(q, 8);
+    i->r.data_bytes = sqlite3_column_int64(q, 9);
+    i->r.file_crc32c = (uint32_t)sqlite3_column_int64(q, 10);
+    i->r.data_crc32c = (uint32_t)sqlite3_column_int64(q, 11);
+    i->r.received_ms = sqlite3_column_int64(q, 12);
+    i->token = sqlite3_column_int64(q, 13);
+    i->attempts = sqlite3_column_int(q, 14);
+    state_column(q, 15, i->study_uid, sizeof i->study_uid);
+    state_column(q, 16, i->series_uid, sizeof i->series_uid);
+    state_column(q, 17, i->batch, sizeof i->batch);
+    state_column(q, 18, i->s3_key, sizeof i->s3_key);
+    state_column(q, 19, i->sha256, sizeof i->sha256);
+}
+
+int state_claim(struct state *s, enum state_stage stage, struct state_instance *out, size_t limit, size_t *count,
+                struct err *e)
+{
+    bool validator = stage == STAGE_VALIDATOR;
+    int64_t now = clock_wall_ms();
+    int64_t any = 0;
+    *count = 0;
+    if (stage != STAGE_VALIDATOR && stage != STAGE_UPLOADER) {
+        return err_set(e, ERR_ARGUMENT, 0, "the %s claims no instances", state_stage_name(stage));
+    }
+    /* An idle sweep must cost next to nothing: look before taking the write lock. */
+    int rc = state_number(s, &any, 0, e, validator ? any_received : any_validated, "i", now);
+    if (rc != 0 || any == 0 || limit == 0) {
+        return rc;
+    }
+    if (limit > STATE_CLAIM_MAX) {
+        limit = STATE_CLAIM_MAX;
+    }
+    rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    sqlite3_stmt *q = state_prepare(s, validator ? claim_received : claim_validated, e);
+    rc = q ? state_bind(q, "tii", s->worker, now, (int64_t)limit) : ERR_DATABASE;
+    while (rc == 0) {
+        int step = sqlite3_step(q);
+        if (step == SQLITE_DONE) {
+            break;
+        }
+        if (step != SQLITE_ROW) {
+            rc = state_sql_error(s, e, "claim");
+            break;
+        }
+        read_claim(q, &out[(*count)++]);
+    }
+    if (q) {
+        (void)sqlite3_reset(q);
+    }
+    rc = state_end(s, rc, e);
+    if (rc != 0) {
+        *count = 0;
+    }
+    return rc;
+}
+
+int state_unclaim(struct state *s, const struct state_instance *claims, size_t count, struct err *e)
+{
+    int rc = count ? state_begin(s, e) : 0;
+    if (rc != 0 || count == 0) {
+        return rc;
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = state_run(s, NULL, e, "UPDATE instance SET owner = NULL WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit",
+                       claims[i].r.id, claims[i].token, s->worker);
+    }
+    return state_end(s, rc, e);
+}
+
+int state_defer(struct state *s, const struct state_instance *claim, const struct err *why, int64_t next_ms, struct err *e)
+{
+    int changed = 0;
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = state_run(s, &changed, e,
+                   "UPDATE instance SET owner = NULL, attempts = attempts + 1, next_attempt_ms = ?3, error_code = ?4, error_text = ?5 "
+                   "WHERE id = ?1 AND token = ?2 AND owner = ?6",
+                   "tiittt", claim->r.id, claim->token, next_ms, err_name(why->code), why->text, s->worker);
+    if (rc == 0 && changed == 0) {
+        rc = ERR_FENCED;
+    }
+    if (rc == 0) {
+        rc = state_run(s, NULL, e,
+                       "INSERT INTO event (at_ms, instance, batch, who, code, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", "itettt",
+                       clock_wall_ms(), claim->r.id, claim->batch, s->worker, err_name(why->code), why->text);
+    }
+    return state_end(s, rc, e);
+}
+
+int state_refuse(struct state *s, const struct state_instance *claim, const struct err *why, const char *remedy,
+                 struct err *e)
+{
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    bool validator = strncmp(s->worker, "validator", 9) == 0;
+    rc = state_move(s, claim->r.id, claim->token, validator ? "received" : "validated", validator ? "quarantined" : "failed",
+                    clock_wall_ms(), err_name(why->code), why->text, e);
+    if (rc == 0 && remedy) {
+        rc = state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", claim->r.id, remedy);
+    }
+    return state_end(s, rc, e);
+}
+
+/* ---- validator ------------------------------------------------------------------------------------------------------------- */
+
+int state_find_twin(struct state *s, const struct state_instance *claim, struct state_instance *twin, bool *same_content,
+                    struct err *e)
+{
+    sqlite3_stmt *q = state_prepare(
+        s,
+        "SELECT id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"
+        " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256 "
+        "FROM instance WHERE sop_instance_uid = ?1 AND id <> ?2 AND state IN ('validated', 'uploaded', 'importing', 'imported') "
+        "ORDER BY (data_bytes = ?3 AND data_crc32c = ?4 AND transfer_syntax_uid = ?5) DESC, id LIMIT 1",
+        e);
+    if (!q || state_bind(q, "ttiit", claim->r.sop_instance_uid, claim->r.id, claim->r.data_bytes,
+                         (int64_t)claim->r.data_crc32c, claim->r.transfer_syntax_uid) != 0) {
+        return ERR_DATABASE;
+    }
+    int step = sqlite3_step(q);
+    int rc = step == SQLITE_ROW ? 1 : step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for a twin");
+    if (rc == 1) {
+        read_claim(q, twin);
+        *same_content = twin->r.data_bytes == claim->r.data_bytes && twin->r.data_crc32c == claim->r.data_crc32c &&
+                        strcmp(twin->r.transfer_syntax_uid, claim->r.transfer_syntax_uid) == 0;
+    }
+    (void)sqlite3_reset(q);
+    return rc;
+}
+
+static const char remedy_reused[] =
+    "compare both; to import this content too: storescpctl retry ID --accept, or set same_uid_other_content = import";
+static const char remedy_refused[] = "the sender must correct and send it again; after a change of rules: storescpctl retry ID";
+
+/* The verdict on one claim: identity first, so that support finds a quarantined instance by its study as well. */
+static int end_validation(struct state *s, struct state_validation *v, const struct state_batch_limits *limits, int64_t now,
+                          struct err *e)
+{
+    const struct state_instance *c = v->claim;
+    const struct state_identity *d = &v->identity;
+    struct state_instance twin;
+    bool same = false;
+    int64_t accept = 0;
+    char note[400];
+    int rc = state_run(s, NULL, e,
+                       "UPDATE instance SET study_uid = ?2, series_uid = ?3, modality = ?4, accession_number = ?5, patient_id = ?6,"
+                       " study_date = ?7, warning = ?8 WHERE id = ?1 AND token = ?9",
+                       "teeeeeeei", c->r.id, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id,
+                       d->study_date, d->warning, c->token);
+    if (rc != 0) {
+        return rc;
+    }
+    if (v->refuse_code != 0) {
+        rc = state_move(s, c->r.id, c->token, "received", "quarantined", now, err_name(v->refuse_code), v->refuse_text, e);
+        return rc != 0 ? rc
+                       : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", c->r.id, remedy_refused);
+    }
+    int found = state_find_twin(s, c, &twin, &same, e);
+    if (found < 0) {
+        return found;
+    }
+    rc = state_number(s, &accept, 0, e, "SELECT accept_other_content FROM instance WHERE id = ?1", "t", c->r.id);
+    if (rc != 0) {
+        return rc;
+    }
+    if (found == 1 && same && !v->content_differs && !accept) {
+        v->verdict = VERDICT_DUPLICATE;
+        (void)snprintf(note, sizeof note, "same content as instance %s", twin.r.id);
+        rc = state_move(s, c->r.id, c->token, "received", "duplicate", now, err_name(ERR_DUPLICATE), note, e);
+    } else if (found == 1 && !limits->import_other_content && !accept) {
+        v->verdict = VERDICT_UID_REUSED;
+        (void)snprintf(note, sizeof note, "instance %s has the same SOP Instance UID (0008,0018) and another content",
+                       twin.r.id);
+        rc = state_move(s, c->r.id, c->token, "received", "quarantined", now, err_name(ERR_UID_REUSED), note, e);
+        if (rc == 0) {
+            rc = state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", c->r.id, remedy_reused);
+        }
+    } else {
+        char batch[STATE_ID_SIZE];
+        v->verdict = VERDICT_VALIDATED;
+        rc = state_move(s, c->r.id, c->token, "received", "validated", now, NULL, NULL, e);
+        if (rc == 0) {
+            rc = state_assign_batch(s, c->r.id, d->study_uid, c->r.file_bytes, limits, now, batch, e);
+        }
+    }
+    if (rc == 0 && found == 1) {
+        rc = state_run(s, NULL, e, "UPDATE instance SET twin = ?2 WHERE id = ?1", "tt", c->r.id, twin.r.id);
+    }
+    return rc;
+}
+
+int state_validated(struct state *s, struct state_validation *v, size_t count, const struct state_batch_limits *limits,
+                    struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    int rc = count ? state_begin(s, e) : 0;
+    if (rc != 0 || count == 0) {
+        return rc;
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        v[i].fenced = false;
+        rc = end_validation(s, &v[i], limits, now, e);
+        if (rc == ERR_FENCED) {
+            v[i].fenced = true;
+            rc = 0;
+        }
+    }
+    return state_end(s, rc, e);
+}
+
+/* ---- uploader ---------------------------------------------------------------------------------------------------------------- */
+
+void state_s3_key(const struct state_instance *claim, const char *prefix, char *buffer, size_t size)
+{
+    (void)snprintf(buffer, size, "%s/%s/%s.dcm", prefix, claim->batch, claim->r.id);
+}
+
+int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    int rc = count ? state_begin(s, e) : 0;
+    if (rc != 0 || count == 0) {
+        return rc;
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        const struct state_instance *c = u[i].claim;
+        u[i].fenced = false;
+        rc = state_move(s, c->r.id, c->token, "validated", "uploaded", now, NULL, NULL, e);
+        if (rc == 0) {
+            rc = state_run(s, NULL, e, "UPDATE instance SET s3_key = ?2, etag = ?3, sha256 = ?4 WHERE id = ?1", "ttee", c->r.id,
+                           u[i].s3_key, u[i].etag, u[i].sha256);
+        } else if (rc == ERR_FENCED) {
+            log_warning("upload_fenced", "instance=%s reason=\"another worker has it; the key is the same, nothing to do\"",
+                        c->r.id);
+            u[i].fenced = true;
+            rc = 0;
+        }
+    }
+    return state_end(s, rc, e);
+}
+
+/* ---- spool release -------------------------------------------------------------------------------------------------------------- */
+
+int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count,
+                     struct err *e)
+{
+    *count = 0;
+    sqlite3_stmt *q = state_prepare(s,
+                                    "SELECT id FROM instance INDEXED BY instance_release WHERE released_ms IS NULL "
+                                    "AND state IN ('imported', 'duplicate') AND ended_ms <= ?1 ORDER BY ended_ms LIMIT ?2",
+                                    e);
+    if (!q || state_bind(q, "ii", clock_wall_ms() - keep_ms, (int64_t)limit) != 0) {
+        return ERR_DATABASE;
+    }
+    int step;
+    while ((step = sqlite3_step(q)) == SQLITE_ROW && *count < limit) {
+        state_column(q, 0, ids[(*count)++], STATE_ID_SIZE);
+    }
+    int rc = step == SQLITE_DONE || step == SQLITE_ROW ? 0 : state_sql_error(s, e, "look for releasable files");
+    (void)sqlite3_reset(q);
+    return rc;
+}
+
+int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    int rc = count ? state_begin(s, e) : 0;
+    if (rc != 0 || count == 0) {
+        return rc;
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = state_run(s, NULL, e, "UPDATE instance SET released_ms = ?2 WHERE id = ?1", "ti", ids[i], now);
+    }
+    return state_end(s, rc, e);
+}
