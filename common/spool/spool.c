@@ -1,0 +1,262 @@
+/* spool - the rooms of the spool and what happens to complete files. See spool.h. */
+#include "common/spool/spool.h"
+
+#include "common/runtime/runtime.h"
+#include "common/spool/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+void spool_path(char path[SPOOL_PATH_MAX], const char *home, const char *room, const char *id, const char *suffix)
+{
+    (void)snprintf(path, SPOOL_PATH_MAX, "%s/spool/%s/%s%s", home, room, id, suffix);
+}
+
+int spool_prepare(const char *home, struct err *e)
+{
+    static const char *const rooms[] = {"tmp", "obj", "quarantine"};
+    char path[SPOOL_PATH_MAX];
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < 3; i++) {
+        (void)snprintf(path, sizeof path, "%s/spool/%s", home, rooms[i]);
+        rc = directory_make(path, e);
+    }
+    return rc;
+}
+
+int spool_sync_directory(const char *home, struct err *e)
+{
+    char path[SPOOL_PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/spool/obj", home);
+    return directory_sync(path, e);
+}
+
+int spool_open(const char *home, const char *id, struct err *e)
+{
+    char path[SPOOL_PATH_MAX];
+    static const char *const rooms[] = {"obj", "quarantine"};
+    for (size_t i = 0; i < 2; i++) {
+        spool_path(path, home, rooms[i], id, ".dcm");
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd != -1) {
+            return fd;
+        }
+        if (errno != ENOENT) {
+            return err_set(e, ERR_IO, errno, "%s", path);
+        }
+    }
+    return err_set(e, ERR_SPOOL_MISSING, 0, "there is no spool file of instance %s", id);
+}
+
+/* Walks the head that spool_head() wrote; a foreign one is ERR_SPOOL_DAMAGED. */
+static int parse_head(const unsigned char *head, size_t count, struct spool_meta *meta)
+{
+    size_t p = 132;
+    bool proven = false;
+    if (count < 144 || memcmp(head + 128, "DICM", 4) != 0) {
+        return ERR_SPOOL_DAMAGED;
+    }
+    while (p + 8 <= count && head[p] == 2 && head[p + 1] == 0) {
+        unsigned element = head[p + 2] | (unsigned)head[p + 3] << 8;
+        bool ob = head[p + 4] == 'O' && head[p + 5] == 'B';
+        size_t length = ob ? 0 : head[p + 6] | (size_t)head[p + 7] << 8;
+        size_t value = p + (ob ? 12 : 8);
+        if (ob && p + 12 <= count) {
+            length = head[p + 8] | (size_t)head[p + 9] << 8 | (size_t)head[p + 10] << 16 | (size_t)head[p + 11] << 24;
+        }
+        if (value > count || length > count - value) {
+            return ERR_SPOOL_DAMAGED;
+        }
+        char text[128];
+        size_t taken = length < sizeof text - 1 ? length : sizeof text - 1;
+        memcpy(text, head + value, taken);
+        while (taken > 0 && (text[taken - 1] == ' ' || text[taken - 1] == '\0')) {
+            taken--;
+        }
+        text[taken] = '\0';
+        switch (element) {
+        case 0x0002:
+            (void)snprintf(meta->sop_class_uid, sizeof meta->sop_class_uid, "%.71s", text);
+            break;
+        case 0x0003:
+            (void)snprintf(meta->sop_instance_uid, sizeof meta->sop_instance_uid, "%.71s", text);
+            break;
+        case 0x0010:
+            (void)snprintf(meta->transfer_syntax_uid, sizeof meta->transfer_syntax_uid, "%.71s", text);
+            break;
+        case 0x0016:
+            (void)snprintf(meta->calling_ae, sizeof meta->calling_ae, "%.19s", text);
+            break;
+        case 0x0018:
+            (void)snprintf(meta->called_ae, sizeof meta->called_ae, "%.19s", text);
+            break;
+        case 0x0102: {
+            long long received = 0;
+            long long bytes = 0;
+            unsigned crc = 0;
+            proven = sscanf(text, "storescp1 %13lld %14lld %8x", &received, &bytes, &crc) == 3;
+            meta->received_ms = received;
+            meta->data_bytes = bytes;
+            meta->data_crc32c = crc;
+            meta->data_offset = (int64_t)(value + length);
+            return proven ? 0 : ERR_SPOOL_DAMAGED; /* the last of ours */
+        }
+        default:
+            break;
+        }
+        p = value + length;
+    }
+    return ERR_SPOOL_DAMAGED;
+}
+
+int spool_read_meta(const char *home, const char *id, int verify, struct spool_meta *out, struct err *e)
+{
+    struct spool_meta meta;
+    unsigned char head[SPOOL_HEAD_MAX];
+    struct stat info;
+    memset(&meta, 0, sizeof meta);
+    (void)snprintf(meta.id, sizeof meta.id, "%s", id);
+    int fd = spool_open(home, id, e);
+    if (fd < 0) {
+        return fd;
+    }
+    ssize_t n = pread(fd, head, sizeof head, 0);
+    int rc = n < 0 || fstat(fd, &info) == -1 ? err_set(e, ERR_IO, errno, "read of instance %s", id) : 0;
+    if (rc == 0 && (parse_head(head, (size_t)n, &meta) != 0 || info.st_size != meta.data_offset + meta.data_bytes)) {
+        rc = err_set(e, ERR_SPOOL_DAMAGED, 0, "the spool file of instance %s is torn: its head does not prove it complete", id);
+    }
+    meta.file_bytes = rc == 0 ? info.st_size : 0;
+    if (rc == 0 && verify) {
+        enum { CHUNK = 1 << 20 };
+        unsigned char *chunk = malloc(CHUNK);
+        uint32_t crc = 0;
+        int64_t at = meta.data_offset;
+        while (chunk && rc == 0 && at < info.st_size) {
+            n = pread(fd, chunk, CHUNK, at);
+            if (n <= 0) {
+                rc = err_set(e, ERR_IO, n < 0 ? errno : 0, "read of instance %s", id);
+                break;
+            }
+            crc = crc32c_update(crc, chunk, (size_t)n);
+            at += n;
+        }
+        if (!chunk) {
+            rc = err_set(e, ERR_MEMORY, 0, "check of a spool file");
+        }
+        free(chunk);
+        if (rc == 0 && crc != meta.data_crc32c) {
+            rc = err_set(e, ERR_SPOOL_DAMAGED, 0, "the spool file of instance %s has other bytes than were received", id);
+        }
+        meta.file_crc32c = crc32c_combine(crc32c_update(0, head, (size_t)meta.data_offset), crc, (uint64_t)meta.data_bytes);
+    }
+    (void)close(fd);
+    if (rc == 0) {
+        *out = meta;
+    }
+    return rc;
+}
+
+static int move(const char *home, const char *id, const char *from, const char *to, struct err *e)
+{
+    char old[SPOOL_PATH_MAX];
+    char new[SPOOL_PATH_MAX];
+    char directory[SPOOL_PATH_MAX];
+    spool_path(old, home, from, id, ".dcm");
+    spool_path(new, home, to, id, ".dcm");
+    if (rename(old, new) == -1) {
+        if (errno == ENOENT && access(new, F_OK) == 0) {
+            return 0;
+        }
+        return err_set(e, err_from_errno(errno), errno, "rename of %s", old);
+    }
+    (void)snprintf(directory, sizeof directory, "%s/spool/%s", home, to);
+    return directory_sync(directory, e);
+}
+
+int spool_quarantine(const char *home, const char *id, struct err *e)
+{
+    return move(home, id, "obj", "quarantine", e);
+}
+
+int spool_unquarantine(const char *home, const char *id, struct err *e)
+{
+    return move(home, id, "quarantine", "obj", e);
+}
+
+int spool_release(const char *home, const char *id, struct err *e)
+{
+    char path[SPOOL_PATH_MAX];
+    spool_path(path, home, "obj", id, ".dcm");
+    if (unlink(path) == -1 && errno != ENOENT) {
+        return err_set(e, ERR_IO, errno, "unlink of %s", path);
+    }
+    return 0;
+}
+
+int spool_each(const char *home, int (*each)(void *ctx, const char *id, const char *room), void *ctx, struct err *e)
+{
+    static const char *const rooms[] = {"obj", "quarantine"};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < 2; i++) {
+        char path[SPOOL_PATH_MAX];
+        (void)snprintf(path, sizeof path, "%s/spool/%s", home, rooms[i]);
+        DIR *directory = opendir(path);
+        struct dirent *entry;
+        if (!directory) {
+            return err_set(e, err_from_errno(errno), errno, "%s", path);
+        }
+        while (rc == 0 && (entry = readdir(directory)) != NULL) {
+            char id[27];
+            if (strlen(entry->d_name) == 30 && strcmp(entry->d_name + 26, ".dcm") == 0) {
+                (void)snprintf(id, sizeof id, "%.26s", entry->d_name);
+                if (id_is_legal(id)) {
+                    rc = each(ctx, id, rooms[i]);
+                }
+            }
+        }
+        (void)closedir(directory);
+    }
+    return rc;
+}
+
+int spool_sweep(const char *home, int64_t age_ms, int *removed, struct err *e)
+{
+    char path[SPOOL_PATH_MAX];
+    *removed = 0;
+    (void)snprintf(path, sizeof path, "%s/spool/tmp", home);
+    DIR *directory = opendir(path);
+    struct dirent *entry;
+    if (!directory) {
+        return err_set(e, err_from_errno(errno), errno, "%s", path);
+    }
+    while ((entry = readdir(directory)) != NULL) {
+        struct stat info;
+        size_t length = strlen(entry->d_name);
+        if (length > 5 && strcmp(entry->d_name + length - 5, ".part") == 0 &&
+            fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+            (int64_t)info.st_mtim.tv_sec * 1000 + age_ms <= clock_wall_ms() &&
+            unlinkat(dirfd(directory), entry->d_name, 0) == 0) {
+            (*removed)++;
+        }
+    }
+    (void)closedir(directory);
+    return 0;
+}
+
+int64_t spool_free_bytes(const char *home)
+{
+    char path[SPOOL_PATH_MAX];
+    struct statvfs info;
+    (void)snprintf(path, sizeof path, "%s/spool/obj", home);
+    if (statvfs(path, &info) == -1) {
+        return ERR_IO;
+    }
+    return (int64_t)info.f_bavail * (int64_t)info.f_frsize;
+}
