@@ -1,0 +1,260 @@
+/*
+ * jobs - a claimed batch's way through HealthImaging: intent before the call, effect after it, evidence at the end.
+ * A state change of a batch checks owner and token; ERR_FENCED means that another importer has it.
+ */
+#include "common/runtime/runtime.h"
+#include "common/state/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CHUNK = 500, RETRY_BASE_MS = 2000, RETRY_CEILING_MS = 600000 };
+
+static const struct state_batch_limits whole_job = {5000, 10000000000LL, true};
+
+/* The one place where a claimed batch changes its state. Inside a transaction. keep: the claim stays ours. */
+static int move_batch(struct state *s, struct state_batch *b, const char *from, const char *to, bool keep, int64_t next_ms,
+                      const char *note, int64_t now, struct err *e)
+{
+    int changed = 0;
+    int rc = state_run(s, &changed, e,
+                       "UPDATE batch SET state = ?5, owner = CASE WHEN ?6 THEN owner END, next_attempt_ms = ?7, attempts = 0,"
+                       " error_code = NULL, error_text = NULL, ended_ms = CASE ?5 WHEN 'done' THEN ?8 END "
+                       "WHERE id = ?1 AND token = ?2 AND owner = ?3 AND state = ?4",
+                       "titttiii", b->id, b->token, s->worker, from, to, (int64_t)keep, next_ms, now);
+    if (rc == 0 && changed == 0) {
+        return err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id);
+    }
+    return rc == 0 ? state_batch_event(s, b->id, from, to, NULL, note, now, e) : rc;
+}
+
+int state_batch_starting(struct state *s, struct state_batch *b, const char *input_uri, const char *output_uri,
+                         const char *datastore_id, const char *role_arn, struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    char token[65];
+    (void)snprintf(token, sizeof token, "storescp-%s", b->id);
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = move_batch(s, b, "closed", "starting", true, now, NULL, now, e);
+    if (rc == 0) {
+        rc = state_run(s, NULL, e,
+                       "INSERT INTO import_job (batch, clientToken, jobName, inputS3Uri, outputS3Uri, datastoreId, dataAccessRoleArn) "
+                       "VALUES (?1, ?2, ?1, ?3, ?4, ?5, ?6) ON CONFLICT (batch) DO NOTHING",
+                       "tttttt", b->id, token, input_uri, output_uri, datastore_id, role_arn);
+    }
+    if (rc == 0) {
+        rc = state_run(s, NULL, e,
+                       "INSERT INTO event (at_ms, instance, batch, from_state, to_state, who) "
+                       "SELECT ?2, id, batch, 'uploaded', 'importing', ?3 FROM instance WHERE batch = ?1 AND state = 'uploaded'",
+                       "tit", b->id, now, s->worker);
+    }
+    if (rc == 0) {
+        rc = state_run(s, NULL, e,
+                       "UPDATE instance SET state = 'importing', importing_ms = ?2, changed_ms = ?2, owner = NULL "
+                       "WHERE batch = ?1 AND state = 'uploaded'",
+                       "ti", b->id, now);
+    }
+    rc = state_end(s, rc, e);
+    if (rc == 0) {
+        b->state = BATCH_STARTING;
+        (void)snprintf(b->client_token, sizeof b->client_token, "%s", token);
+        (void)snprintf(b->input_s3_uri, sizeof b->input_s3_uri, "%s", input_uri);
+        (void)snprintf(b->output_s3_uri, sizeof b->output_s3_uri, "%s", output_uri);
+    }
+    return rc;
+}
+
+int state_batch_running(struct state *s, struct state_batch *b, const char *job_id, const char *job_status,
+                        int64_t submitted_ms, int64_t next_ms, struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = move_batch(s, b, "starting", "running", false, next_ms, job_id, now, e);
+    if (rc == 0) {
+        rc = state_run(s, NULL, e, "UPDATE import_job SET jobId = ?2, jobStatus = ?3, submittedAt = ?4 WHERE batch = ?1", "ttti",
+                       b->id, job_id, job_status, submitted_ms);
+    }
+    if (rc == 0) {
+        rc = state_run(s, NULL, e, "UPDATE instance SET job_id = ?2 WHERE batch = ?1 AND state = 'importing'", "tt", b->id, job_id);
+    }
+    return state_end(s, rc, e);
+}
+
+int state_batch_ended(struct state *s, struct state_batch *b, const char *job_status, const char *message,
+                      const char *output_uri, int64_t ended_ms, struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = move_batch(s, b, "running", "reconciling", false, now, job_status, now, e);
+    if (rc == 0) {
+        rc = state_run(s, NULL, e,
+                       "UPDATE import_job SET jobStatus = ?2, message = ?3, outputS3Uri = ifnull(?4, outputS3Uri), endedAt = ?5 "
+                       "WHERE batch = ?1",
+                       "tteei", b->id, job_status, message, output_uri, ended_ms);
+    }
+    return state_end(s, rc, e);
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------------------- */
+
+/* importing -> validated in a new batch, or -> failed when enough jobs failed on it. Inside a transaction. */
+static int send_back(struct state *s, const char *id, const struct err *why, int attempts_max, int64_t now, struct err *e)
+{
+    char study[STATE_UID_SIZE] = "";
+    char batch[STATE_ID_SIZE];
+    int64_t bytes = 0;
+    int attempts = 0;
+    sqlite3_stmt *q = state_prepare(
+        s, "SELECT study_uid, file_bytes, attempts, released_ms IS NOT NULL FROM instance WHERE id = ?1 AND state = 'importing'", e);
+    if (!q || state_bind(q, "t", id) != 0) {
+        return ERR_DATABASE;
+    }
+    bool there = sqlite3_step(q) == SQLITE_ROW;
+    bool released = false;
+    if (there) {
+        state_column(q, 0, study, sizeof study);
+        bytes = sqlite3_column_int64(q, 1);
+        attempts = sqlite3_column_int(q, 2) + 1;
+        released = sqlite3_column_int(q, 3) != 0;
+    }
+    (void)sqlite3_reset(q);
+    if (!there) {
+        return 0; /* another pass has settled it already */
+    }
+    if (attempts >= attempts_max || released) {
+        int rc = state_move(s, id, -1, "importing", "failed", now, err_name(why->code), why->text, e);
+        return rc != 0 ? rc
+                       : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2, attempts = ?3 WHERE id = ?1", "tti", id,
+                                   "look at the job's message; then try again with a new import job: storescpctl retry ID",
+                                   (int64_t)attempts);
+    }
+    int rc = state_move(s, id, -1, "importing", "validated", now, err_name(why->code), why->text, e);
+    if (rc == 0) {
+        rc = state_assign_batch(s, id, study, bytes, &whole_job, now, batch, e);
+    }
+    if (rc == 0) {
+        rc = state_run(s, NULL, e,
+                       "UPDATE instance SET attempts = ?2, next_attempt_ms = ?3, error_code = ?4, error_text = ?5, job_id = NULL "
+                       "WHERE id = ?1",
+                       "tiitt", id, (int64_t)attempts,
+                       now + backoff_ms(attempts - 1, RETRY_BASE_MS, RETRY_CEILING_MS, random_u32()), err_name(why->code), why->text);
+    }
+    return rc;
+}
+
+static int settle(struct state *s, struct state_batch *b, const struct state_result *r, int attempts_max, int64_t now,
+                  struct err *e)
+{
+    int64_t ours = 0;
+    int rc = state_number(s, &ours, 0, e, "SELECT 1 FROM instance WHERE id = ?1 AND batch = ?2 AND state = 'importing'", "tt",
+                          r->id, b->id);
+    if (rc != 0 || !ours) {
+        return rc;
+    }
+    if (r->kind == RESULT_RETRY) {
+        return send_back(s, r->id, &r->why, attempts_max, now, e);
+    }
+    if (r->kind == RESULT_REFUSED) {
+        rc = state_move(s, r->id, -1, "importing", "failed", now, err_name(r->why.code), r->why.text, e);
+        return rc != 0 ? rc
+                       : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", r->id,
+                                   "HealthImaging cannot take this file: have the sender correct and re-send it; to try the same "
+                                   "file again: storescpctl retry ID");
+    }
+    rc = state_move(s, r->id, -1, "importing", "imported", now, NULL, r->warning[0] ? r->warning : NULL, e);
+    if (rc == 0) {
+        sqlite3_stmt *q = state_prepare(s,
+                                        "UPDATE instance SET image_set_id = ?2, image_set_version = ?3, is_primary = ?4,"
+                                        " warning = CASE WHEN ?5 IS NULL THEN warning WHEN warning IS NULL THEN ?5 "
+                                        "ELSE warning || '; ' || ?5 END WHERE id = ?1",
+                                        e);
+        rc = q ? state_bind(q, "teiie", r->id, r->image_set_id, (int64_t)r->image_set_version, (int64_t)r->is_primary, r->warning)
+               : ERR_DATABASE;
+        if (rc == 0 && r->image_set_version == 0) {
+            (void)sqlite3_bind_null(q, 3);
+        }
+        if (rc == 0 && r->is_primary < 0) {
+            (void)sqlite3_bind_null(q, 4);
+        }
+        rc = rc == 0 ? state_step(s, q, NULL, e) : rc;
+    }
+    return rc;
+}
+
+int state_batch_results(struct state *s, struct state_batch *b, const struct state_result *r, size_t count, int attempts_max,
+                        struct err *e)
+{
+    int rc = 0;
+    for (size_t from = 0; rc == 0 && from < count; from += CHUNK) {
+        int64_t now = clock_wall_ms();
+        int64_t mine = 0;
+        rc = state_begin(s, e);
+        if (rc != 0) {
+            return rc;
+        }
+        rc = state_number(s, &mine, 0, e, "SELECT 1 FROM batch WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit", b->id, b->token,
+                          s->worker);
+        if (rc == 0 && !mine) {
+            rc = err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id);
+        }
+        for (size_t i = from; rc == 0 && i < count && i < from + CHUNK; i++) {
+            rc = settle(s, b, &r[i], attempts_max, now, e);
+        }
+        rc = state_end(s, rc, e);
+    }
+    return rc;
+}
+
+
+int state_batch_done(struct state *s, struct state_batch *b, int attempts_max, const struct err *why_left, int *left_count,
+                     struct err *e)
+{
+    char ids[CHUNK][STATE_ID_SIZE];
+    *left_count = 0;
+    for (;;) {
+        size_t count = 0;
+        int64_t now = clock_wall_ms();
+        int rc = state_begin(s, e);
+        if (rc != 0) {
+            return rc;
+        }
+        int64_t mine = 0;
+        rc = state_number(s, &mine, 0, e, "SELECT 1 FROM batch WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit", b->id, b->token,
+                          s->worker);
+        if (rc == 0 && !mine) {
+            rc = err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id);
+        }
+        sqlite3_stmt *q =
+            rc == 0 ? state_prepare(s, "SELECT id FROM instance WHERE batch = ?1 AND state = 'importing' LIMIT 500", e) : NULL;
+        rc = rc != 0 ? rc : q ? state_bind(q, "t", b->id) : ERR_DATABASE;
+        while (rc == 0 && count < CHUNK && sqlite3_step(q) == SQLITE_ROW) {
+            state_column(q, 0, ids[count++], STATE_ID_SIZE);
+        }
+        if (q) {
+            (void)sqlite3_reset(q);
+        }
+        for (size_t i = 0; rc == 0 && i < count; i++) {
+            rc = send_back(s, ids[i], why_left, attempts_max, now, e);
+        }
+        if (rc == 0 && count < CHUNK) {
+            rc = move_batch(s, b, "reconciling", "done", false, now, NULL, now, e);
+        }
+        rc = state_end(s, rc, e);
+        if (rc != 0) {
+            return rc;
+        }
+        *left_count += (int)count;
+        if (count < CHUNK) {
+            return 0;
+        }
+    }
+}
