@@ -11,6 +11,10 @@
 
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What a stage does about an error. */
 enum err_class {
     ERR_CLASS_NONE,
@@ -98,5 +102,9 @@ enum err_class err_class_of(int code);
 int err_code_of(const char *name);
 /* errno -> ERR_DISK_FULL for ENOSPC/EDQUOT, ERR_NOT_FOUND for ENOENT, ERR_MEMORY, otherwise ERR_IO. */
 int err_from_errno(int sys);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,184 @@
+/*
+ * association - the process that speaks to the network: DCMTK inside, no database, no AWS. It serves one association at a time that
+ * the recorder hands to it, fills one spool file at a time, and answers success only after the recorder's verdict.
+ * A hostile PDU costs this process and its one association, nothing else.
+ */
+#include "common/dicom/adapter.h"
+#include "common/runtime/config.h"
+#include "common/runtime/log.h"
+#include "common/runtime/runtime.h"
+#include "receiver/protocol.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct association {
+    const struct config *config;
+    const char *home;
+    int channel;
+    struct packet job;
+    struct spool_writer *writer;
+    struct err failed; /* the first trouble of this store */
+    int64_t written, limit, begun_ms;
+    bool recorder_gone;
+};
+
+static int on_request(void *ctx, const char *calling, const char *called)
+{
+    struct association *a = ctx;
+    (void)snprintf(a->job.calling, sizeof a->job.calling, "%s", calling);
+    (void)snprintf(a->job.called, sizeof a->job.called, "%s", called);
+    return policy_request(a->config, calling, called);
+}
+
+static int on_negotiate(void *ctx, const char *abstract_syntax, const char *const *syntaxes, int count)
+{
+    return policy_negotiate(((struct association *)ctx)->config, abstract_syntax, syntaxes, count);
+}
+
+static uint16_t refuse(struct association *a)
+{
+    char text[700];
+    a->job.refused++;
+    log_warning("instance_refused", "association=%s peer=%s status=A700 code=%s reason=%s", a->job.association, a->job.peer,
+                err_name(a->failed.code), log_text(a->failed.text, text, sizeof text));
+    return SCP_OUT_OF_RESOURCES;
+}
+
+static uint16_t on_store_begin(void *ctx, const struct scp_store *store)
+{
+    struct association *a = ctx;
+    struct spool_meta meta;
+    memset(&meta, 0, sizeof meta);
+    memset(&a->failed, 0, sizeof a->failed);
+    a->written = 0;
+    a->begun_ms = clock_mono_ms();
+    id_new(meta.id);
+    (void)snprintf(meta.sop_class_uid, sizeof meta.sop_class_uid, "%s", store->sop_class_uid);
+    (void)snprintf(meta.sop_instance_uid, sizeof meta.sop_instance_uid, "%s", store->sop_instance_uid);
+    (void)snprintf(meta.transfer_syntax_uid, sizeof meta.transfer_syntax_uid, "%s", store->transfer_syntax_uid);
+    (void)snprintf(meta.calling_ae, sizeof meta.calling_ae, "%s", a->job.calling);
+    (void)snprintf(meta.called_ae, sizeof meta.called_ae, "%s", a->job.called);
+    int64_t least = config_int(a->config, CFG_SPOOL_FREE_MB) * 1000000;
+    if (spool_free_bytes(a->home) < least) {
+        (void)err_set(&a->failed, ERR_DISK_FULL, 0, "less than spool_free_mb is free on the spool's disk: free space or enlarge it");
+        return refuse(a);
+    }
+    return spool_begin(&a->writer, a->home, &meta, &a->failed) == 0 ? 0 : refuse(a);
+}
+
+static void on_store_write(void *ctx, const void *bytes, size_t count)
+{
+    struct association *a = ctx;
+    a->written += (int64_t)count;
+    if (a->failed.code == 0 && a->written > a->limit) {
+        (void)err_set(&a->failed, ERR_TOO_LARGE, 0, "the data set is larger than maximum_object_mb");
+    }
+    if (a->failed.code == 0) {
+        (void)spool_write(a->writer, bytes, count, &a->failed);
+    }
+}
+
+/* The recorder's word. If it died we do not know whether its commit happened: no answer to the sender, and the file stays. */
+static int verdict(struct association *a, const struct spool_meta *meta)
+{
+    struct packet p = a->job;
+    p.kind = PACKET_STORED;
+    p.meta = *meta;
+    p.begun_ms = a->begun_ms;
+    ssize_t n;
+    do {
+        n = send(a->channel, &p, sizeof p, MSG_NOSIGNAL);
+    } while (n == -1 && errno == EINTR);
+    if (n == (ssize_t)sizeof p) {
+        do {
+            n = recv(a->channel, &p, sizeof p, 0);
+        } while (n == -1 && errno == EINTR);
+    }
+    if (n != (ssize_t)sizeof p || p.kind != PACKET_VERDICT) {
+        a->recorder_gone = true;
+        return -1;
+    }
+    return p.status;
+}
+
+static uint16_t on_store_end(void *ctx, int complete, char comment[65])
+{
+    struct association *a = ctx;
+    struct spool_meta meta;
+    if (!complete || a->failed.code != 0) {
+        spool_abort(&a->writer);
+        if (a->failed.code == 0) {
+            (void)err_set(&a->failed, ERR_NETWORK, 0, "the data set did not arrive completely");
+        }
+        (void)snprintf(comment, 65, "%s; send again later", err_name(a->failed.code));
+        return refuse(a);
+    }
+    if (spool_finish(&a->writer, clock_wall_ms(), &meta, &a->failed) != 0) {
+        (void)snprintf(comment, 65, "%s; send again later", err_name(a->failed.code));
+        return refuse(a);
+    }
+    int status = verdict(a, &meta);
+    if (status == 0) {
+        a->job.stored++;
+        return SCP_SUCCESS;
+    }
+    if (status == -1) {
+        _exit(1); /* no answer is the honest one: the sender repeats, the orphan is adopted or already has its row */
+    }
+    (void)spool_release(a->home, meta.id, NULL);
+    (void)err_set(&a->failed, ERR_DATABASE, 0, "the record could not be written; see the recorder's log");
+    (void)snprintf(comment, 65, "the record could not be written; send again later");
+    return refuse(a);
+}
+
+/* Takes the next job with its socket. Returns 0, or -1 when the recorder has closed the channel. */
+static int receive_job(struct association *a, int *fd)
+{
+    char control[CMSG_SPACE(sizeof(int))];
+    struct iovec part = {&a->job, sizeof a->job};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t n;
+    do {
+        n = recvmsg(a->channel, &message, MSG_CMSG_CLOEXEC);
+    } while (n == -1 && errno == EINTR);
+    struct cmsghdr *c = n == (ssize_t)sizeof a->job ? CMSG_FIRSTHDR(&message) : NULL;
+    if (!c || c->cmsg_type != SCM_RIGHTS || a->job.kind != PACKET_JOB) {
+        return -1;
+    }
+    memcpy(fd, CMSG_DATA(c), sizeof *fd);
+    return 0;
+}
+
+int association_main(const struct config *config, int channel)
+{
+    static const struct scp_ops ops = {on_request, on_negotiate, on_store_begin, on_store_write, on_store_end};
+    struct association a = {.config = config, .home = config_home(config), .channel = channel};
+    struct scp_config scp = {(unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE), (int)config_int(config, CFG_ACSE_TIMEOUT),
+                             (int)config_int(config, CFG_DIMSE_TIMEOUT), (int)config_int(config, CFG_NETWORK_TIMEOUT)};
+    if (scp.maximum_pdu_bytes < 4096) {
+        scp.maximum_pdu_bytes = 131072;
+    }
+    a.limit = config_int(config, CFG_MAXIMUM_OBJECT_MB) * 1000000;
+    for (long long served = 0; served < config_int(config, CFG_ASSOCIATION_REUSE); served++) {
+        int fd = -1;
+        if (receive_job(&a, &fd) != 0) {
+            return 0;
+        }
+        int64_t begun = clock_mono_ms();
+        (void)scp_serve_fd(fd, &scp, &ops, &a, a.job.outcome, sizeof a.job.outcome, NULL);
+        spool_abort(&a.writer);
+        char outcome[520];
+        log_info("association_ended", "association=%s peer=%s outcome=%s stored=%d refused=%d duration_ms=%lld",
+                 a.job.association, a.job.peer, log_text(a.job.outcome, outcome, sizeof outcome), a.job.stored, a.job.refused,
+                 (long long)(clock_mono_ms() - begun));
+        a.job.kind = PACKET_ENDED;
+        if (send(channel, &a.job, sizeof a.job, MSG_NOSIGNAL) != (ssize_t)sizeof a.job) {
+            return 0;
+        }
+    }
+    return 0;
+}

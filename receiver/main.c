@@ -1,0 +1,46 @@
+/*
+ * storescp-receiver - takes C-ECHO and C-STORE on a TCP port. One program, two mistrusting halves: the recorder (this process) and
+ * the association processes that it starts from the same file with --association.
+ */
+#include "common/runtime/config.h"
+#include "common/runtime/log.h"
+#include "receiver/protocol.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int main(int argc, char **argv)
+{
+    const char *home = NULL;
+    int channel = -1;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--home") == 0 && i + 1 < argc) {
+            home = argv[++i];
+        } else if (strcmp(argv[i], "--association") == 0 && i + 1 < argc) {
+            channel = (int)strtol(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--version") == 0) {
+            return puts("storescp-receiver " STORESCP_VERSION) < 0;
+        } else {
+            (void)puts("usage: storescp-receiver [--home DIR] [--version]\n"
+                       "Receives DICOM instances on scp_port; the settings are in DIR/storescp.conf and the environment.");
+            return strcmp(argv[i], "--help") == 0 ? 0 : 2;
+        }
+    }
+    struct config *config = NULL;
+    struct err e = {0};
+    int rc = config_load(&config, home, &e);
+    enum log_level level = LOG_LEVEL_INFO;
+    if (config) {
+        (void)log_level_parse(config_text(config, CFG_LOG_LEVEL), &level);
+    }
+    log_init(channel == -1 ? "receiver" : "association", level);
+    if (rc != 0) {
+        log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
+        config_free(&config);
+        return 78;
+    }
+    int code = channel == -1 ? recorder_main(config) : association_main(config, channel);
+    config_free(&config);
+    return code;
+}

@@ -1,0 +1,40 @@
+/*
+ * protocol - what recorder and association process say to each other over a SOCK_SEQPACKET pair: fixed structs, one a packet.
+ * Both ends are the same binary. The accepted socket travels with JOB (SCM_RIGHTS).
+ */
+#ifndef STORESCP_RECEIVER_PROTOCOL_H
+#define STORESCP_RECEIVER_PROTOCOL_H
+
+#include "common/spool/spool.h"
+
+enum packet_kind {
+    PACKET_JOB = 1, /* recorder -> association: serve this socket */
+    PACKET_STORED,  /* association -> recorder: the file's bytes are durable; make entry and record durable */
+    PACKET_VERDICT, /* recorder -> association: status is 0 when both are */
+    PACKET_ENDED    /* association -> recorder: idle again */
+};
+
+struct packet {
+    int kind;
+    int status; /* VERDICT: DIMSE status */
+    char association[27];
+    char peer[64];
+    struct spool_meta meta; /* STORED */
+    int64_t begun_ms;       /* STORED: when the request came (monotonic) */
+    int stored, refused;    /* ENDED */
+    char outcome[160];      /* ENDED */
+    char calling[20], called[20];
+};
+
+struct config;
+/* The body of an association process; channel is its end of the pair. Returns the exit code. */
+int association_main(const struct config *config, int channel);
+/* The body of the recorder. Returns the exit code. */
+int recorder_main(const struct config *config);
+
+/* Which services we take (docs/conformance.md): pure. */
+int policy_negotiate(const struct config *config, const char *abstract_syntax, const char *const *transfer_syntaxes, int count);
+/* 0, or source << 8 | reason of the rejection (PS3.8 table 9-21). */
+int policy_request(const struct config *config, const char *calling, const char *called);
+
+#endif
