@@ -1,0 +1,67 @@
+/*
+ * control - what the commands of storescpctl share: the request, the stages, the living workers, the counts of processes.
+ *
+ * Exit codes of every command: 0 done, 1 a problem was found or nothing was found, 2 the command line is wrong.
+ * Answers go to standard output, problems to standard error.
+ */
+#ifndef STORESCP_CONTROL_CONTROL_H
+#define STORESCP_CONTROL_CONTROL_H
+
+#include "common/runtime/config.h"
+#include "common/state/state.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum { EXIT_FINE = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
+enum { PATH_SIZE = 4352, PROCESSES_MAX = 64, WORKERS_MAX = 512 };
+
+/* The command line, taken apart. */
+struct request {
+    struct config *config; /* always there; may have problems */
+    const char *home;
+    bool config_is_bad;
+    bool json, accept;
+    long long limit;         /* 0: not given */
+    int counts[STAGE_COUNT]; /* --receivers N ...; -1: not given */
+    const char *args[2];
+    int arg_count;
+};
+
+int command_up(struct request *q);
+int command_scale(struct request *q);
+int command_config(struct request *q);
+int command_status(struct request *q);
+int command_studies(struct request *q);
+int command_show(struct request *q);
+int command_why(struct request *q);
+int command_retry(struct request *q);
+int command_rebuild(struct request *q);
+
+/* Prints "storescpctl: sentence" on standard error; returns EXIT_PROBLEM. */
+int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* "receiver", "receivers" ... -> stage, -1 if it is none. */
+int stage_parse(const char *word);
+
+/* A worker whose lock state/workers/<name>.lock is held: it lives. */
+struct living {
+    char name[STATE_WORKER_SIZE];
+    enum state_stage stage;
+    pid_t pid;
+};
+/* Fills out with up to limit living workers sorted by name; returns the count. A missing directory has none. */
+size_t workers_living(const char *home, struct living *out, size_t limit);
+/* True while the lock of that worker is held. */
+bool worker_is_living(const char *home, const char *name);
+/* True if `up` runs on this home. */
+bool supervisor_is_living(const char *home);
+
+/* Files below run/ with lines `stage=N`. Writing replaces the file as one step; a count of -1 writes no line. Reading leaves
+ * counts that have no line untouched; false if the file is not there. */
+int counts_write(const char *home, const char *file, const int counts[STAGE_COUNT], struct err *e);
+bool counts_read(const char *home, const char *file, int counts[STAGE_COUNT]);
+#define COUNTS_SCALE "scale"   /* what `scale` asked for */
+#define COUNTS_WANTED "wanted" /* what the supervisor works for now */
+
+#endif

@@ -1,0 +1,144 @@
+/* storescpctl - starts, scales and explains an installation. One table: command -> function, arguments, options, help. */
+#include "common/runtime/log.h"
+#include "control/control.h"
+
+#include <unistd.h>
+
+enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8 };
+
+static const struct command {
+    const char *name;
+    int (*run)(struct request *q);
+    int arguments_min, arguments_max;
+    int options;
+    const char *usage, *summary, *help;
+} commands[] = {
+    {"up", command_up, 0, 0, OPT_COUNTS, "up [--receivers N] [--validators N] [--uploaders N] [--importers N]",
+     "start and watch the stages, in the foreground",
+     "Prints `ready` when every stage is ready. A stage that dies is started again. SIGTERM or Ctrl-C drains and ends.\n"
+     "A new `up` after a crash of the old one takes over the stages that still run."},
+    {"scale", command_scale, 2, 2, 0, "scale receiver|validator|uploader|importer N", "change the number of processes of a stage",
+     "N is 0 to 64. Fewer: the newest processes finish what they have in hand and end."},
+    {"config", command_config, 0, 0, OPT_JSON, "config [--json]", "every setting, where it comes from, what is wrong",
+     "Secrets are not shown. Exit code 1 if a setting is wrong."},
+};
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+
+static int help_all(FILE *out)
+{
+    (void)fputs("usage: storescpctl [--home DIR] COMMAND ...\n\n", out);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    }
+    (void)fputs("\nDIR is the installation's directory; otherwise STORESCP_HOME, else /var/lib/storescp.\n"
+                "`storescpctl COMMAND --help` tells more. Exit codes: 0 done, 1 problem or nothing found, 2 wrong usage.\n",
+                out);
+    return out == stdout ? EXIT_FINE : EXIT_USAGE;
+}
+
+static int help_one(const struct command *c, FILE *out)
+{
+    (void)fprintf(out, "usage: storescpctl [--home DIR] %s\n\n%s.\n%s\n", c->usage, c->summary, c->help);
+    return out == stdout ? EXIT_FINE : EXIT_USAGE;
+}
+
+static bool whole_number(const char *text, long long maximum, long long *out)
+{
+    char *end = NULL;
+    long long n = text ? strtoll(text, &end, 10) : -1;
+    if (!text || end == text || *end != '\0' || n < 0 || n > maximum) {
+        return false;
+    }
+    *out = n;
+    return true;
+}
+
+/* Options may stand before or after the command. Fills q, *home and *c; EXIT_FINE, or what main returns (*done set). */
+static int parse(int argc, char **argv, struct request *q, const char **home, const struct command **c, bool *done)
+{
+    bool wants_help = false;
+    int used = 0;
+    *done = true;
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+        long long n = 0;
+        if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
+            wants_help = true;
+        } else if (strcmp(a, "--version") == 0) {
+            (void)puts("storescpctl " STORESCP_VERSION);
+            return EXIT_FINE;
+        } else if (strcmp(a, "--home") == 0 && next && next[0]) {
+            *home = argv[++i];
+        } else if (strcmp(a, "--json") == 0) {
+            q->json = true;
+            used |= OPT_JSON;
+        } else if (strcmp(a, "--accept") == 0) {
+            q->accept = true;
+            used |= OPT_ACCEPT;
+        } else if (strcmp(a, "--limit") == 0 && whole_number(next, 1000000, &n) && n > 0) {
+            q->limit = n;
+            used |= OPT_LIMIT;
+            i++;
+        } else if (strncmp(a, "--", 2) == 0 && a[2] && a[strlen(a) - 1] == 's' && stage_parse(a + 2) >= 0 &&
+                   whole_number(next, PROCESSES_MAX, &n)) {
+            q->counts[stage_parse(a + 2)] = (int)n;
+            used |= OPT_COUNTS;
+            i++;
+        } else if (a[0] == '-') {
+            (void)complain("%s is not an option, or its value is missing or wrong", a);
+            return *c ? help_one(*c, stderr) : help_all(stderr);
+        } else if (!*c) {
+            for (size_t k = 0; k < COMMAND_COUNT; k++) {
+                if (strcmp(commands[k].name, a) == 0) {
+                    *c = &commands[k];
+                }
+            }
+            if (strcmp(a, "help") == 0) {
+                return help_all(stdout);
+            }
+            if (!*c) {
+                (void)complain("there is no command %s", a);
+                return help_all(stderr);
+            }
+        } else if (q->arg_count < (*c)->arguments_max) {
+            q->args[q->arg_count++] = a;
+        } else {
+            (void)complain("%s is one argument too many", a);
+            return help_one(*c, stderr);
+        }
+    }
+    if (wants_help || !*c) {
+        return *c ? help_one(*c, stdout) : help_all(wants_help ? stdout : stderr);
+    }
+    if (q->arg_count < (*c)->arguments_min || (used & ~(*c)->options)) {
+        return help_one(*c, stderr);
+    }
+    *done = false;
+    return EXIT_FINE;
+}
+
+int main(int argc, char **argv)
+{
+    struct request q = {.counts = {-1, -1, -1, -1}};
+    const struct command *c = NULL;
+    const char *home = NULL;
+    bool done = false;
+    log_init("storescpctl", LOG_LEVEL_WARNING);
+    int code = parse(argc, argv, &q, &home, &c, &done);
+    if (done) {
+        return code;
+    }
+    struct err e = {0};
+    q.config_is_bad = config_load(&q.config, home, &e) != 0;
+    if (!q.config) {
+        return complain("%s", e.text);
+    }
+    q.home = config_home(q.config);
+    code = c->run(&q);
+    if (fflush(stdout) != 0) {
+        code = EXIT_PROBLEM;
+    }
+    config_free(&q.config);
+    return code;
+}

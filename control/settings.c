@@ -1,0 +1,59 @@
+/* settings - `config`: every setting, its effective value, where that comes from, and what is wrong in words. */
+#include "control/control.h"
+
+#include <jansson.h>
+
+static const char *shown(const struct config *c, enum config_key key)
+{
+    const char *value = config_text(c, key);
+    return config_describe(key)->type == CONFIG_SECRET && value[0] ? "********" : value;
+}
+
+static int print_json(const struct request *q)
+{
+    json_t *all = json_array();
+    json_t *problems = json_array();
+    for (size_t i = 0; i < CONFIG_COUNT; i++) {
+        enum config_key key = (enum config_key)i;
+        const struct config_setting *s = config_describe(key);
+        json_t *one = json_pack("{s:s, s:s?, s:s?, s:s, s:s?}", "name", s->name, "value", shown(q->config, key), "origin",
+                                config_origin(q->config, key), "unit", s->unit, "help", s->help);
+        (void)json_array_append_new(all, one ? one : json_object());
+    }
+    size_t count = 0;
+    for (const char *p; (p = config_problem(q->config, count)); count++) {
+        (void)json_array_append_new(problems, json_string(p));
+    }
+    json_t *root = json_pack("{s:i, s:s, s:o, s:o}", "schema", 1, "home", q->home, "settings", all, "problems", problems);
+    if (!root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0) {
+        return complain("cannot write the answer");
+    }
+    (void)putchar('\n');
+    json_decref(root);
+    return count ? EXIT_PROBLEM : EXIT_FINE;
+}
+
+int command_config(struct request *q)
+{
+    if (q->json) {
+        return print_json(q);
+    }
+    size_t widest = 0;
+    for (size_t i = 0; i < CONFIG_COUNT; i++) {
+        size_t n = strlen(config_describe((enum config_key)i)->name);
+        widest = n > widest ? n : widest;
+    }
+    (void)printf("# home %s\n", q->home);
+    for (size_t i = 0; i < CONFIG_COUNT; i++) {
+        enum config_key key = (enum config_key)i;
+        const struct config_setting *s = config_describe(key);
+        (void)printf("%-*s = %s%s%s%s   # %s; %s\n", (int)widest, s->name, shown(q->config, key),
+                     s->type == CONFIG_INT ? " (" : "", s->type == CONFIG_INT ? s->unit : "", s->type == CONFIG_INT ? ")" : "",
+                     config_origin(q->config, key), s->help);
+    }
+    size_t count = 0;
+    for (const char *p; (p = config_problem(q->config, count)); count++) {
+        (void)complain("%s", p);
+    }
+    return count ? EXIT_PROBLEM : EXIT_FINE;
+}
