@@ -49,7 +49,39 @@ struct Session {
     const scp_ops *ops;
     void *ctx;
     T_ASC_Association *association;
+    char syntaxes[256][DUL_LEN_NAME + 1]; /* the accepted transfer syntax of each presentation context id */
 };
+
+/*
+ * DCMTK 3.6.7 refuses every message on a context whose transfer syntax it does not know (HTJ2K, JPEG XL, deflated frames), though
+ * it only passes the bytes on. So, once the peer has its answer, our copy of the accepted contexts names a syntax that DCMTK
+ * knows, and the true one is kept in Session::syntaxes.
+ */
+void hide_in(Session &s, LST_HEAD **list)
+{
+    if (*list == nullptr) {
+        return;
+    }
+    auto *context = reinterpret_cast<DUL_PRESENTATIONCONTEXT *>(LST_Head(list));
+    (void)LST_Position(list, reinterpret_cast<LST_NODE *>(context));
+    while (context != nullptr) {
+        if (context->acceptedTransferSyntax[0] != '\0') {
+            char *kept = s.syntaxes[context->presentationContextID];
+            if (kept[0] == '\0') {
+                OFStandard::strlcpy(kept, context->acceptedTransferSyntax, sizeof s.syntaxes[0]);
+            }
+            OFStandard::strlcpy(context->acceptedTransferSyntax, UID_LittleEndianExplicitTransferSyntax,
+                                sizeof context->acceptedTransferSyntax);
+        }
+        context = reinterpret_cast<DUL_PRESENTATIONCONTEXT *>(LST_Next(list));
+    }
+}
+
+void hide_syntaxes(Session &s)
+{
+    hide_in(s, &s.association->params->DULparams.acceptedPresentationContext);
+    hide_in(s, &s.association->params->DULparams.requestedPresentationContext);
+}
 
 /* Answers each presentation context with what negotiate() says. */
 OFCondition negotiate(Session &s)
@@ -94,7 +126,7 @@ OFCondition store(Session &s, T_ASC_PresentationContextID id, T_DIMSE_C_StoreRQ 
     if (cond.bad()) {
         return cond;
     }
-    scp_store told = {request->AffectedSOPClassUID, request->AffectedSOPInstanceUID, context.acceptedTransferSyntax};
+    scp_store told = {request->AffectedSOPClassUID, request->AffectedSOPInstanceUID, s.syntaxes[id]};
     char comment[65] = "";
     uint16_t status = 0;
     if (std::strcmp(context.abstractSyntax, request->AffectedSOPClassUID) != 0) {
@@ -200,6 +232,7 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
         cond = ASC_acknowledgeAssociation(s.association);
     }
     if (cond.good()) {
+        hide_syntaxes(s);
         cond = serve(s);
     }
     if (cond == DUL_PEERREQUESTEDRELEASE) {
@@ -222,7 +255,7 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
                  struct err *e)
 {
     T_ASC_Network *network = nullptr;
-    Session s = {config, ops, ctx, nullptr};
+    Session s = {config, ops, ctx, nullptr, {}};
     int rc = ERR_PROTOCOL;
     try {
         OFLog::configure(OFLogger::OFF_LOG_LEVEL);
