@@ -71,7 +71,7 @@ if grep -qi 'patient' "$home/log"; then echo "the log speaks of patients"; exit 
 before=$(ls "$home/spool/obj" | wc -l)
 echo 'spool_free_mb = 90000000' >> "$home/storescp.conf"
 start
-first=$(ls "$home"/in/*.dcm | head -1)
+first=$(find "$home/in" -name "*.1.1.dcm")
 if storescu -v 127.0.0.1 "$port" "$first" > "$home/refused" 2>&1; then :; fi
 grep -qiE 'A700|OutOfResources|out of resources' "$home/refused" || { cat "$home/refused"; echo "not refused with A700"; exit 1; }
 stop
