@@ -10,6 +10,8 @@
 #include "receiver/protocol.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,6 +21,7 @@ struct association {
     const struct config *config;
     const char *home;
     int channel;
+    int fd; /* the association's socket; DCMTK closes it */
     struct packet job;
     struct spool_writer *writer;
     struct err failed; /* the first trouble of this store */
@@ -56,6 +59,8 @@ static uint16_t on_store_begin(void *ctx, const struct scp_store *store)
     memset(&a->failed, 0, sizeof a->failed);
     a->written = 0;
     a->begun_ms = clock_mono_ms();
+    int on = 1;
+    (void)setsockopt(a->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
     id_new(meta.id);
     (void)snprintf(meta.sop_class_uid, sizeof meta.sop_class_uid, "%s", store->sop_class_uid);
     (void)snprintf(meta.sop_instance_uid, sizeof meta.sop_instance_uid, "%s", store->sop_instance_uid);
@@ -73,7 +78,11 @@ static uint16_t on_store_begin(void *ctx, const struct scp_store *store)
 static void on_store_write(void *ctx, const void *bytes, size_t count)
 {
     struct association *a = ctx;
+    int on = 1;
     a->written += (int64_t)count;
+    /* A sender with Nagle on holds back the last bytes of each PDU until our ACK; the kernel falls back to delayed ACKs (40 ms) by
+     * itself, so this is asked for again with every fragment. */
+    (void)setsockopt(a->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
     if (a->failed.code == 0 && a->written > a->limit) {
         (void)err_set(&a->failed, ERR_TOO_LARGE, 0, "the data set is larger than maximum_object_mb");
     }
@@ -169,6 +178,7 @@ int association_main(const struct config *config, int channel)
             return 0;
         }
         int64_t begun = clock_mono_ms();
+        a.fd = fd;
         (void)scp_serve_fd(fd, &scp, &ops, &a, a.job.outcome, sizeof a.job.outcome, NULL);
         spool_abort(&a.writer);
         char outcome[520];

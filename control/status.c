@@ -1,0 +1,254 @@
+/* status - `status`: what waits where, who works on it, what a person should look at. Works with the pipeline stopped. */
+#include "common/runtime/runtime.h"
+#include "common/spool/spool.h"
+#include "control/control.h"
+#include "control/table.h"
+
+#include <stdarg.h>
+#include <unistd.h>
+
+enum { WARNINGS_MAX = 24, BEAT_OLD_MS = 120000 };
+
+static const char *const states[] = {"received", "validated", "uploaded", "importing", "imported", "duplicate", "quarantined", "failed"};
+static const char *const batch_states[] = {"open", "closed", "starting", "running", "reconciling", "done"};
+enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_states / sizeof batch_states[0] };
+
+struct picture {
+    struct table status, workers, batches; /* as the database tells */
+    struct living living[WORKERS_MAX];
+    size_t living_count;
+    size_t alive[STAGE_COUNT];
+    int wanted[STAGE_COUNT]; /* -1: nobody wants any number */
+    bool supervisor;
+    int64_t free_bytes;
+    char warnings[WARNINGS_MAX][400];
+    size_t warning_count;
+};
+
+static void warn(struct picture *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void warn(struct picture *p, const char *format, ...)
+{
+    if (p->warning_count < WARNINGS_MAX) {
+        va_list args;
+        va_start(args, format);
+        (void)vsnprintf(p->warnings[p->warning_count], sizeof p->warnings[0], format, args);
+        va_end(args);
+        p->warning_count++;
+    }
+}
+
+static long long value_of(const struct table *t, const char *key_column, const char *key, const char *column)
+{
+    for (size_t r = 0; r < t->rows; r++) {
+        const char *k = table_get(t, r, key_column);
+        if (k && strcmp(k, key) == 0) {
+            return table_number(t, r, column);
+        }
+    }
+    return 0;
+}
+
+static long long count_of(const struct picture *p, const char *state)
+{
+    return value_of(&p->status, "state", state, "count");
+}
+
+/* The row of a living worker in the database, or rows if it has none. */
+static size_t row_of(const struct picture *p, const char *name)
+{
+    size_t r = 0;
+    while (r < p->workers.rows) {
+        const char *there = table_get(&p->workers, r, "name");
+        if (there && strcmp(there, name) == 0) {
+            break;
+        }
+        r++;
+    }
+    return r;
+}
+
+static const char *worker_status(const struct picture *p, const char *name)
+{
+    const char *status = table_get(&p->workers, row_of(p, name), "status");
+    return status ? status : "unknown";
+}
+
+static void look_for_trouble(struct picture *p, const struct request *q)
+{
+    static const char *const waits_for[STAGE_COUNT] = {NULL, "received", "validated", "uploaded"};
+    int64_t now = clock_wall_ms();
+    char number[32];
+    for (size_t i = 0; config_problem(q->config, i); i++) {
+        warn(p, "a setting is wrong: %s", config_problem(q->config, i));
+    }
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        const char *name = state_stage_name((enum state_stage)i);
+        long long waiting = waits_for[i] ? count_of(p, waits_for[i]) : 0;
+        waiting += i == STAGE_IMPORTER ? count_of(p, "importing") : 0;
+        if (waiting > 0 && p->alive[i] == 0) {
+            warn(p, "%lld instances wait for the %s and none is alive: `storescpctl %s`", waiting, name,
+                 !p->supervisor ? "up" : i == STAGE_VALIDATOR ? "scale validator 1" : i == STAGE_UPLOADER ? "scale uploader 1"
+                                                                                                       : "scale importer 1");
+        } else if (p->wanted[i] > 0 && p->alive[i] < (size_t)p->wanted[i]) {
+            warn(p, "%d %s wanted, %zu alive: look at the log of `storescpctl up`", p->wanted[i], name, p->alive[i]);
+        }
+    }
+    for (size_t i = 0; i < p->living_count; i++) {
+        size_t row = row_of(p, p->living[i].name);
+        const char *status = worker_status(p, p->living[i].name);
+        char clean[200];
+        char age[32];
+        long long beat = table_number(&p->workers, row, "beat_ms");
+        if (strncmp(status, "waiting", 7) == 0) {
+            warn(p, "%s is %s", p->living[i].name, text_printable(status, clean, sizeof clean));
+        }
+        if (beat > 0 && now - beat > BEAT_OLD_MS) {
+            warn(p, "%s lives but gave no sign for %s: kill %ld, it is replaced and loses nothing", p->living[i].name,
+                 text_age(now - beat, age, sizeof age), (long)p->living[i].pid);
+        }
+    }
+    if (count_of(p, "quarantined") > 0) {
+        warn(p, "%lld instances are quarantined: `storescpctl studies`, then `storescpctl why ID`", count_of(p, "quarantined"));
+    }
+    if (count_of(p, "failed") > 0) {
+        warn(p, "%lld instances failed: `storescpctl studies`, then `storescpctl why ID`", count_of(p, "failed"));
+    }
+    if (p->free_bytes >= 0 && p->free_bytes < config_int(q->config, CFG_SPOOL_FREE_MB) * 1000000) {
+        warn(p, "the spool has %s left, less than spool_free_mb: instances are refused; free space or enlarge the disk",
+             text_bytes(p->free_bytes, number, sizeof number));
+    }
+}
+
+static int look(struct picture *p, const struct request *q)
+{
+    struct err e = {0};
+    struct state *state = NULL;
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof path, "%s/state/state.db", q->home);
+    bool is_there = access(path, F_OK) == 0;
+    int rc = is_there ? state_open_readonly(&state, q->home, &e)
+                      : err_set(&e, ERR_NOT_FOUND, 0, "there is no %s; `storescpctl up` makes it, `rebuild` restores a lost one", path);
+    if (rc == 0) {
+        rc = table_load(&p->status, state, "status", NULL, 100, &e);
+        rc = rc == 0 ? table_load(&p->workers, state, "workers", NULL, 10000, &e) : rc;
+        rc = rc == 0 ? table_load(&p->batches, state, "batches", NULL, 100, &e) : rc;
+    }
+    state_close(&state);
+    if (rc != 0) {
+        warn(p, "no look into the database: %s", e.text);
+    }
+    p->living_count = workers_living(q->home, p->living, WORKERS_MAX);
+    for (size_t i = 0; i < p->living_count; i++) {
+        p->alive[p->living[i].stage]++;
+    }
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        p->wanted[i] = -1;
+    }
+    p->supervisor = supervisor_is_living(q->home);
+    if (p->supervisor) {
+        (void)counts_read(q->home, COUNTS_WANTED, p->wanted);
+    }
+    p->free_bytes = spool_free_bytes(q->home);
+    look_for_trouble(p, q);
+    return rc;
+}
+
+static int print_json(const struct picture *p, const struct request *q)
+{
+    json_t *root = json_pack("{s:i, s:s, s:{}, s:{}, s:{}, s:{s:I}, s:b, s:[]}", "schema", 1, "home", q->home, "states", "stages",
+                             "batches", "spool", "free_bytes", (json_int_t)(p->free_bytes < 0 ? 0 : p->free_bytes), "supervisor",
+                             (int)p->supervisor, "warnings");
+    if (!root) {
+        return complain("out of memory, or the path of the home directory is not UTF-8");
+    }
+    for (size_t i = 0; i < STATES; i++) {
+        (void)json_object_set_new(json_object_get(root, "states"), states[i], json_integer(count_of(p, states[i])));
+    }
+    for (size_t i = 0; i < BATCH_STATES; i++) {
+        (void)json_object_set_new(json_object_get(root, "batches"), batch_states[i],
+                                  json_integer(value_of(&p->batches, "state", batch_states[i], "count")));
+    }
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        json_t *alive = json_array();
+        for (size_t k = 0; k < p->living_count; k++) {
+            const struct living *w = &p->living[k];
+            char clean[200];
+            if (w->stage == (enum state_stage)i) {
+                (void)json_array_append_new(alive, json_pack("{s:s, s:I, s:s}", "name", w->name, "pid", (json_int_t)w->pid, "status",
+                                                             text_printable(worker_status(p, w->name), clean, sizeof clean)));
+            }
+        }
+        json_t *one = json_pack("{s:I, s:o}", "workers", (json_int_t)p->alive[i], "alive", alive);
+        if (one && p->wanted[i] >= 0) {
+            (void)json_object_set_new(one, "wanted", json_integer(p->wanted[i]));
+        }
+        (void)json_object_set_new(json_object_get(root, "stages"), state_stage_name((enum state_stage)i), one);
+    }
+    for (size_t i = 0; i < p->warning_count; i++) {
+        (void)json_array_append_new(json_object_get(root, "warnings"), json_string(p->warnings[i]));
+    }
+    int rc = json_dumpf(root, stdout, JSON_INDENT(2));
+    (void)putchar('\n');
+    json_decref(root);
+    return rc == 0 ? EXIT_FINE : complain("cannot write the answer");
+}
+
+static void print_text(const struct picture *p, const struct request *q)
+{
+    char number[32];
+    char when[80];
+    (void)printf("home        %s\nsupervisor  %s\nspool       %s free\n\n", q->home, p->supervisor ? "runs" : "does not run",
+                 p->free_bytes < 0 ? "?" : text_bytes(p->free_bytes, number, sizeof number));
+    (void)printf("%-12s %10s %10s  %s\n", "state", "instances", "bytes", "oldest");
+    for (size_t i = 0; i < STATES; i++) {
+        long long oldest = value_of(&p->status, "state", states[i], "oldest_ms");
+        (void)printf("%-12s %10lld %10s  %s\n", states[i], count_of(p, states[i]),
+                     text_bytes(value_of(&p->status, "state", states[i], "bytes"), number, sizeof number),
+                     oldest > 0 ? text_time(oldest, when, sizeof when) : "-");
+    }
+    (void)printf("\n%-10s %6s %6s  %s\n", "stage", "wanted", "alive", "workers");
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        if (p->wanted[i] >= 0) {
+            (void)printf("%-10s %6d %6zu", state_stage_name((enum state_stage)i), p->wanted[i], p->alive[i]);
+        } else {
+            (void)printf("%-10s %6s %6zu", state_stage_name((enum state_stage)i), "-", p->alive[i]);
+        }
+        bool is_first = true;
+        for (size_t k = 0; k < p->living_count; k++) {
+            char clean[200];
+            if (p->living[k].stage == (enum state_stage)i) {
+                (void)printf(is_first ? "  %s %s\n" : "                         %s %s\n", p->living[k].name,
+                             text_printable(worker_status(p, p->living[k].name), clean, sizeof clean));
+                is_first = false;
+            }
+        }
+        if (is_first) {
+            (void)printf("  -\n");
+        }
+    }
+    (void)printf("\nbatches ");
+    for (size_t i = 0; i < BATCH_STATES; i++) {
+        (void)printf(" %s %lld%s", batch_states[i], value_of(&p->batches, "state", batch_states[i], "count"),
+                     i + 1 < BATCH_STATES ? "," : "\n");
+    }
+    for (size_t i = 0; i < p->warning_count; i++) {
+        (void)printf("WARN %s\n", p->warnings[i]);
+    }
+}
+
+int command_status(struct request *q)
+{
+    static struct picture p; /* large, one */
+    int rc = look(&p, q);
+    int code = EXIT_FINE;
+    if (q->json) {
+        code = print_json(&p, q);
+    } else {
+        print_text(&p, q);
+    }
+    table_clear(&p.status);
+    table_clear(&p.workers);
+    table_clear(&p.batches);
+    /* a home where nothing ran yet is no problem; a database that cannot be read is one */
+    return rc != 0 && rc != ERR_NOT_FOUND ? EXIT_PROBLEM : code;
+}

@@ -1,0 +1,45 @@
+/*
+ * table - rows of a report in memory, shown as an aligned table, as "name: value" lines, or as JSON.
+ *
+ * Values come from peers: whatever is not printable UTF-8 is shown as \xNN, so no terminal obeys a data set. Columns ending in _ms
+ * are times (local, with their age), those ending in bytes are sizes. Bounded: TABLE_ROWS_MAX rows, later ones are counted only.
+ */
+#ifndef STORESCP_CONTROL_TABLE_H
+#define STORESCP_CONTROL_TABLE_H
+
+#include "common/runtime/err.h"
+#include "common/state/state.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+enum { TABLE_ROWS_MAX = 100000, TABLE_COLUMNS_MAX = 64 };
+
+struct table {
+    int columns;
+    char *names[TABLE_COLUMNS_MAX];
+    char **cells; /* rows * columns; NULL: null */
+    size_t rows, room, left_out;
+};
+
+/* The rows of a report of common/state. t must be zeroed or cleared; clear it in any case. */
+int table_load(struct table *t, struct state *s, const char *report, const char *arg, long long limit, struct err *e);
+void table_clear(struct table *t);
+/* The value, or NULL if there is no such row or column, or the value is null. */
+const char *table_get(const struct table *t, size_t row, const char *column);
+long long table_number(const struct table *t, size_t row, const char *column); /* 0 if there is none */
+
+/* Aligned; columns that are empty in every row are left out. */
+void table_print(const struct table *t, FILE *out);
+/* One row, one line for each value that is there. */
+void table_print_row(const struct table *t, size_t row, FILE *out);
+json_t *table_json_row(const struct table *t, size_t row);
+json_t *table_json(const struct table *t); /* an array of objects; NULL: out of memory */
+
+/* Pure helpers. Each fills buffer and returns it. */
+const char *text_printable(const char *text, char *buffer, size_t size); /* "-" for NULL */
+const char *text_time(int64_t ms, char *buffer, size_t size);            /* "2026-01-02T03:04:05+01:00 (5 min ago)" */
+const char *text_bytes(long long bytes, char *buffer, size_t size);      /* "1.5 GB" */
+const char *text_age(int64_t ms, char *buffer, size_t size);             /* "5 min" */
+
+#endif

@@ -1,0 +1,271 @@
+/*
+ * why - `why ID|UID`: one plain story for support. Where it is, since when, what happened last, who works on it, what to press.
+ * The remedy of each error stands in the table below, in words of this program's commands. Read only.
+ */
+#include "common/runtime/runtime.h"
+#include "control/control.h"
+#include "control/table.h"
+
+enum { WHY_MAX = 10, STUCK_MAX = 5000 };
+
+/* What a person does about an error; %s is what to give to storescpctl. NULL sentence: the class below says it. */
+static const struct {
+    int code;
+    const char *remedy;
+} remedies[] = {
+    {ERR_UID_REUSED, "ask the sender which of the two is right; to import this one too: `storescpctl retry %s --accept`"},
+    {ERR_SPOOL_MISSING, "the file is lost here: have it sent again by the modality; then this row only tells the story (%s)"},
+    {ERR_SPOOL_DAMAGED, "check the disk (dmesg, smartctl) and have it sent again by the modality; this row only tells the story (%s)"},
+    {ERR_DICOM_SYNTAX, "have it sent in another transfer syntax (conformance statement); `storescpctl retry %s` judges it again"},
+    {ERR_DISK_FULL, "free space or enlarge the spool's disk; it goes on by itself; at once: `storescpctl retry %s`"},
+    {ERR_IMPORT_JOB_FAILED, "look at the job: `storescpctl show %s`; when its cause is healed: `storescpctl retry` with the same id"},
+    {ERR_IMPORT_REFUSED, "HealthImaging's words are above; when it would take the file now: `storescpctl retry %s`"},
+    {ERR_AWS_CLOCK, "run a time service (chrony) on this machine; it goes on by itself; ended ones: `storescpctl retry %s`"},
+};
+
+static void say_remedy(int code, const char *state, const char *id)
+{
+    bool has_ended = strcmp(state, "quarantined") == 0 || strcmp(state, "failed") == 0;
+    for (size_t i = 0; i < sizeof remedies / sizeof remedies[0]; i++) {
+        if (remedies[i].code == code) {
+            const char *at = strstr(remedies[i].remedy, "%s");
+            (void)printf("To do: %.*s%s%s.\n", (int)(at - remedies[i].remedy), remedies[i].remedy, id, at + 2);
+            return;
+        }
+    }
+    if (has_ended) {
+        (void)printf("To do: heal the cause, then `storescpctl retry %s`. If it cannot be healed, have it sent again.\n", id);
+    } else if (err_class_of(code) == ERR_CLASS_CONFIG) {
+        (void)printf("To do: heal the setting, right or clock (`storescpctl config` shows the settings); it goes on by itself then.\n");
+    } else if (err_class_of(code) == ERR_CLASS_BUG) {
+        (void)printf("To do: this must not happen; report it with `storescpctl show %s --json`.\n", id);
+    } else {
+        (void)printf("To do: nothing; it is tried again without end.\n");
+    }
+}
+
+static const char *where(const char *state)
+{
+    static const char *const sentences[][2] = {
+        {"received", "is safe in the spool and waits for a validator"},
+        {"validated", "is judged good and waits to be put into S3"},
+        {"uploaded", "is in S3 and waits for its batch's import job"},
+        {"importing", "is in an import job of HealthImaging"},
+        {"imported", "is in HealthImaging: done"},
+        {"duplicate", "was here already with the same content: done, nothing was sent twice"},
+        {"quarantined", "was set aside: HealthImaging could not take it as it is"},
+        {"failed", "could not be imported"},
+    };
+    for (size_t i = 0; i < sizeof sentences / sizeof sentences[0]; i++) {
+        if (strcmp(sentences[i][0], state) == 0) {
+            return sentences[i][1];
+        }
+    }
+    return "is in a state this version does not know";
+}
+
+static size_t living_of(const char *home, enum state_stage stage)
+{
+    static struct living found[WORKERS_MAX];
+    size_t count = workers_living(home, found, WORKERS_MAX);
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += found[i].stage == stage;
+    }
+    return n;
+}
+
+/* Who has it, or who should take it. */
+static void say_worker(const struct request *q, const struct table *t, const char *state)
+{
+    const char *owner = table_get(t, 0, "owner");
+    char clean[200];
+    int stage = strcmp(state, "received") == 0 ? STAGE_VALIDATOR : strcmp(state, "validated") == 0 ? STAGE_UPLOADER
+                : strcmp(state, "uploaded") == 0 || strcmp(state, "importing") == 0 ? STAGE_IMPORTER : -1;
+    if (stage < 0) {
+        return;
+    }
+    if (owner && owner[0]) {
+        (void)printf("Who: %s works on it%s.\n", text_printable(owner, clean, sizeof clean),
+                     worker_is_living(q->home, owner) ? "" : ", but is dead; the next worker takes it over by itself");
+    } else if (living_of(q->home, (enum state_stage)stage) == 0) {
+        const char *name = state_stage_name((enum state_stage)stage);
+        if (supervisor_is_living(q->home)) {
+            (void)printf("Who: nobody, no %s is alive. To do: `storescpctl scale %s 1`, and look at the log of `up`.\n", name, name);
+        } else {
+            (void)printf("Who: nobody, no %s is alive. To do: `storescpctl up`.\n", name);
+        }
+    } else {
+        (void)printf("Who: nobody at this moment; %zu %s alive.\n", living_of(q->home, (enum state_stage)stage),
+                     state_stage_name((enum state_stage)stage));
+    }
+}
+
+static void say_line(const struct table *t, const char *column, const char *title)
+{
+    char clean[700];
+    const char *value = table_get(t, 0, column);
+    if (value && value[0]) {
+        (void)printf("%s: %s\n", title, text_printable(value, clean, sizeof clean));
+    }
+}
+
+static void say_error(const struct table *t, const char *name_column, const char *text_column, const char *state, const char *id)
+{
+    const char *name = table_get(t, 0, name_column);
+    char clean[700];
+    if (name && name[0]) {
+        int code = err_code_of(name);
+        (void)printf("Because: %s (%s).\n", code ? err_sentence(code) : "an error this version does not know",
+                     text_printable(name, clean, sizeof clean));
+        say_line(t, text_column, "In detail");
+        const char *remedy = table_get(t, 0, "remedy");
+        if (remedy && remedy[0]) {
+            (void)printf("Remedy: %s\n", text_printable(remedy, clean, sizeof clean));
+        }
+        say_remedy(code, state, id);
+    }
+}
+
+/* The batch and job of an instance that waits for HealthImaging. */
+static int say_batch(struct state *s, const char *batch, const char *id, struct err *e)
+{
+    struct table t = {0};
+    char clean[200];
+    int rc = table_load(&t, s, "jobs", batch, 1, e);
+    if (rc == 0 && t.rows > 0) {
+        const char *state = table_get(&t, 0, "state");
+        const char *job = table_get(&t, 0, "jobId");
+        (void)printf("Batch: %s", text_printable(batch, clean, sizeof clean));
+        (void)printf(" is %s", text_printable(state, clean, sizeof clean));
+        (void)printf(", import job %s", job ? text_printable(job, clean, sizeof clean) : "not started yet");
+        const char *status = table_get(&t, 0, "jobStatus");
+        (void)printf("%s%s.\n", status ? " " : "", status ? text_printable(status, clean, sizeof clean) : "");
+        say_line(&t, "message", "HealthImaging says");
+        say_error(&t, "error_code", "error_text", "", id);
+    }
+    table_clear(&t);
+    return rc;
+}
+
+static int why_instance(const struct request *q, struct state *s, const char *id, struct err *e)
+{
+    struct table t = {0};
+    struct table past = {0};
+    char text[700];
+    int rc = table_load(&t, s, "instance", id, 1, e);
+    rc = rc == 0 ? table_load(&past, s, "history", id, 1000, e) : rc;
+    if (rc == 0 && t.rows > 0) {
+        const char *state = table_get(&t, 0, "state");
+        const char *batch = table_get(&t, 0, "batch");
+        state = state ? state : "";
+        bool waits_for_import = strcmp(state, "uploaded") == 0 || strcmp(state, "importing") == 0;
+        (void)printf("Instance %s %s (%s", id, where(state), state);
+        (void)printf(" since %s).\n", text_time(table_number(&t, 0, "changed_ms"), text, sizeof text));
+        if (past.rows > 0) {
+            size_t r = past.rows - 1;
+            (void)printf("Last: %s", text_time(table_number(&past, r, "at_ms"), text, sizeof text));
+            (void)printf(", %s", text_printable(table_get(&past, r, "from_state"), text, sizeof text));
+            (void)printf(" -> %s", text_printable(table_get(&past, r, "to_state"), text, sizeof text));
+            (void)printf(" by %s", text_printable(table_get(&past, r, "who"), text, sizeof text));
+            const char *note = table_get(&past, r, "note");
+            (void)printf("%s%s\n", note && note[0] ? ": " : "", note ? text_printable(note, text, sizeof text) : "");
+        }
+        if (table_number(&t, 0, "held")) {
+            (void)printf("It is held by a person; nobody works on it.\n");
+        }
+        say_worker(q, &t, state);
+        if (table_number(&t, 0, "attempts") > 0) {
+            long long next = table_number(&t, 0, "next_attempt_ms");
+            (void)printf("Attempts so far: %lld", table_number(&t, 0, "attempts"));
+            (void)printf("%s%s.\n", next > clock_wall_ms() ? "; the next one " : "",
+                         next > clock_wall_ms() ? text_time(next, text, sizeof text) : "");
+        }
+        say_error(&t, "error_code", "error_text", state, id);
+        say_line(&t, "warning", "Note");
+        say_line(&t, "twin", "The other one");
+        if (strcmp(state, "imported") == 0) {
+            say_line(&t, "image_set_id", "Image set");
+            say_line(&t, "image_set_version", "Version");
+            if (table_get(&t, 0, "is_primary") && table_number(&t, 0, "is_primary") == 0) {
+                (void)printf("It is not in the study's primary image set: its identity disagrees with what HealthImaging had.\n");
+            }
+        }
+        if (batch && batch[0] && waits_for_import) {
+            rc = say_batch(s, batch, id, e);
+        }
+        (void)putchar('\n');
+    }
+    table_clear(&t);
+    table_clear(&past);
+    return rc;
+}
+
+static int why_study(struct state *s, const char *uid, struct err *e)
+{
+    static const char *const parts[] = {"imported", "duplicate", "under_way", "quarantined", "failed"};
+    struct table t = {0};
+    struct table stuck = {0};
+    char text[300];
+    int rc = table_load(&t, s, "study", uid, 1, e);
+    rc = rc == 0 ? table_load(&stuck, s, "stuck", NULL, STUCK_MAX, e) : rc;
+    if (rc == 0 && t.rows > 0) {
+        (void)printf("Study %s: ", text_printable(uid, text, sizeof text));
+        (void)printf("%s.\n%lld instances:", text_printable(table_get(&t, 0, "verdict"), text, sizeof text),
+                     table_number(&t, 0, "instances"));
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+            long long n = table_number(&t, 0, parts[i]);
+            if (n > 0) {
+                (void)printf(" %lld %s", n, strcmp(parts[i], "under_way") == 0 ? "under way" : parts[i]);
+            }
+        }
+        (void)printf("\n");
+        int shown = 0;
+        for (size_t r = 0; r < stuck.rows && shown < WHY_MAX; r++) {
+            const char *study = table_get(&stuck, r, "study_uid");
+            if (study && strcmp(study, uid) == 0) {
+                (void)printf("  %s", text_printable(table_get(&stuck, r, "instance"), text, sizeof text));
+                (void)printf(" %s", text_printable(table_get(&stuck, r, "state"), text, sizeof text));
+                (void)printf(" %s", text_printable(table_get(&stuck, r, "error_code"), text, sizeof text));
+                (void)printf(" %s\n", text_printable(table_get(&stuck, r, "error_text"), text, sizeof text));
+                shown++;
+            }
+        }
+        if (shown > 0) {
+            (void)printf("To do: `storescpctl why` with one of these ids.%s\n", shown == WHY_MAX ? " There may be more." : "");
+        }
+        (void)putchar('\n');
+    }
+    table_clear(&t);
+    table_clear(&stuck);
+    return rc;
+}
+
+int command_why(struct request *q)
+{
+    struct err e = {0};
+    struct state *state = NULL;
+    struct table found = {0};
+    int code = EXIT_FINE;
+    int rc = state_open_readonly(&state, q->home, &e);
+    rc = rc == 0 ? table_load(&found, state, "find", q->args[0], WHY_MAX, &e) : rc;
+    for (size_t i = 0; rc == 0 && i < found.rows; i++) {
+        const char *kind = table_get(&found, i, "kind");
+        const char *id = table_get(&found, i, "id");
+        if (kind && id && strcmp(kind, "instance") == 0) {
+            rc = why_instance(q, state, id, &e);
+        } else if (kind && id && strcmp(kind, "study") == 0) {
+            rc = why_study(state, id, &e);
+        } else if (kind && id && strcmp(kind, "batch") == 0) {
+            rc = say_batch(state, id, id, &e);
+        }
+    }
+    if (rc != 0) {
+        code = complain("%s", e.text);
+    } else if (found.rows == 0) {
+        code = complain("nothing is known under %.200s: it did not arrive here, or under another id", q->args[0]);
+    }
+    table_clear(&found);
+    state_close(&state);
+    return code;
+}
