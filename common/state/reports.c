@@ -1,0 +1,117 @@
+/* reports - what storescpctl may read, by name, and a person's retry. */
+#include "common/runtime/runtime.h"
+#include "common/state/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ?1: the argument, ?2: the limit. Every report names ?2 so that both can be bound. */
+static const struct {
+    const char *name, *sql;
+} reports[] = {
+    {"status", "SELECT state, count(*) AS count, sum(file_bytes) AS bytes, min(changed_ms) AS oldest_ms FROM instance "
+               "GROUP BY state LIMIT ?2"},
+    {"workers", "SELECT name, stage, pid, started_ms, beat_ms, status FROM worker ORDER BY stage, started_ms LIMIT ?2"},
+    {"batches", "SELECT state, count(*) AS count FROM batch GROUP BY state LIMIT ?2"},
+    {"queue", "SELECT * FROM v_queue LIMIT ?2"},
+    {"studies", "SELECT * FROM v_study ORDER BY last_received_utc DESC LIMIT ?2"},
+    {"study", "SELECT * FROM v_study WHERE study_uid = ?1 LIMIT ?2"},
+    {"stuck", "SELECT * FROM v_stuck LIMIT ?2"},
+    {"instance", "SELECT i.*, b.state AS batch_state, j.jobStatus, j.inputS3Uri, j.outputS3Uri FROM instance i "
+                 "LEFT JOIN batch b ON b.id = i.batch LEFT JOIN import_job j ON j.batch = i.batch WHERE i.id = ?1 LIMIT ?2"},
+    {"history", "SELECT at_ms, from_state, to_state, who, code, note FROM event WHERE instance = ?1 ORDER BY id LIMIT ?2"},
+    {"instances_of_study", "SELECT id, state, sop_instance_uid, error_code, batch, image_set_id FROM instance WHERE study_uid = ?1 "
+                           "ORDER BY id LIMIT ?2"},
+    {"batch", "SELECT b.*, j.jobId, j.jobStatus, j.inputS3Uri, j.outputS3Uri, j.message FROM batch b "
+              "LEFT JOIN import_job j ON j.batch = b.id WHERE b.id = ?1 LIMIT ?2"},
+    {"jobs", "SELECT * FROM import_job ORDER BY submittedAt DESC LIMIT ?2"},
+    {"find", "SELECT * FROM (SELECT 'instance' AS kind, id FROM instance WHERE id = ?1 "
+             "UNION SELECT 'instance', id FROM instance WHERE sop_instance_uid = ?1 "
+             "UNION SELECT 'study', study_uid FROM instance WHERE study_uid = ?1 "
+             "UNION SELECT 'study', study_uid FROM instance WHERE accession_number = ?1 AND study_uid IS NOT NULL "
+             "UNION SELECT 'study', study_uid FROM instance WHERE patient_id = ?1 AND study_uid IS NOT NULL "
+             "UNION SELECT 'batch', id FROM batch WHERE id = ?1) LIMIT ?2"},
+};
+
+int state_report(struct state *s, const char *name, const char *arg1, long long limit,
+                 int (*row)(void *ctx, int columns, const char *const *names, const char *const *values), void *ctx,
+                 struct err *e)
+{
+    enum { COLUMNS_MAX = 80 };
+    const char *names[COLUMNS_MAX];
+    const char *values[COLUMNS_MAX];
+    const char *sql = NULL;
+    for (size_t i = 0; i < sizeof reports / sizeof reports[0]; i++) {
+        if (strcmp(reports[i].name, name) == 0) {
+            sql = reports[i].sql;
+        }
+    }
+    sqlite3_stmt *q = sql ? state_prepare(s, sql, e) : NULL;
+    if (!q) {
+        return sql ? ERR_DATABASE : err_set(e, ERR_ARGUMENT, 0, "there is no report \"%s\"", name);
+    }
+    if (arg1) {
+        (void)sqlite3_bind_text(q, 1, arg1, -1, SQLITE_TRANSIENT);
+    }
+    (void)sqlite3_bind_int64(q, 2, limit > 0 ? limit : 1000);
+    int columns = sqlite3_column_count(q);
+    int rc = columns > COLUMNS_MAX ? err_set(e, ERR_ARGUMENT, 0, "report \"%s\" has too many columns", name) : 0;
+    int step = SQLITE_DONE;
+    while (rc == 0 && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        for (int i = 0; i < columns; i++) {
+            names[i] = sqlite3_column_name(q, i);
+            values[i] = (const char *)sqlite3_column_text(q, i);
+        }
+        rc = row(ctx, columns, names, values);
+    }
+    if (rc == 0 && step != SQLITE_DONE) {
+        rc = state_sql_error(s, e, name);
+    }
+    (void)sqlite3_reset(q);
+    return rc;
+}
+
+int state_retry(struct state *s, const char *who, bool accept, int64_t *count, struct err *e)
+{
+    static const struct state_batch_limits limits = {5000, 10000000000LL, true};
+    int64_t now = clock_wall_ms();
+    *count = 0;
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    while (rc == 0) {
+        char id[STATE_ID_SIZE] = "";
+        char state[16] = "";
+        char study[STATE_UID_SIZE] = "";
+        char batch[STATE_ID_SIZE];
+        int64_t bytes = 0;
+        sqlite3_stmt *q = state_prepare(
+            s,
+            "SELECT id, state, study_uid, file_bytes FROM instance WHERE state IN ('quarantined', 'failed') AND released_ms IS NULL "
+            "AND (?1 = 'ALL' OR id = ?1 OR study_uid = ?1) LIMIT 1",
+            e);
+        rc = q ? state_bind(q, "t", who) : ERR_DATABASE;
+        if (rc != 0 || sqlite3_step(q) != SQLITE_ROW) {
+            if (q) {
+                (void)sqlite3_reset(q);
+            }
+            break;
+        }
+        state_column(q, 0, id, sizeof id);
+        state_column(q, 1, state, sizeof state);
+        state_column(q, 2, study, sizeof study);
+        bytes = sqlite3_column_int64(q, 3);
+        (void)sqlite3_reset(q);
+        bool upload = strcmp(state, "failed") == 0 && study[0];
+        rc = state_move(s, id, -1, state, upload ? "validated" : "received", now, NULL, "retried by a person", e);
+        if (rc == 0 && upload) {
+            rc = state_assign_batch(s, id, study, bytes, &limits, now, batch, e);
+        }
+        if (rc == 0 && accept) {
+            rc = state_run(s, NULL, e, "UPDATE instance SET accept_other_content = 1 WHERE id = ?1", "t", id);
+        }
+        *count += rc == 0;
+    }
+    return state_end(s, rc, e);
+}
