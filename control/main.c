@@ -19,7 +19,6 @@ static const struct command {
      "A new `up` after a crash of the old one takes over the stages that still run."},
     {"scale", command_scale, 2, 2, 0, "scale receiver|validator|uploader|importer N", "change the number of processes of a stage",
      "N is 0 to 64. Fewer: the newest processes finish what they have in hand and end."},
-#ifdef CONTROL_REPORTS
     {"status", command_status, 0, 0, OPT_JSON, "status [--json]", "counts by state, workers, batches, disk, warnings",
      "Works with the pipeline stopped. Lines that begin with WARN want a look. The JSON form is a contract (schema 1)."},
     {"studies", command_studies, 0, 0, OPT_JSON | OPT_LIMIT, "studies [--json] [--limit N]", "the latest studies and how they stand",
@@ -30,7 +29,6 @@ static const struct command {
      "Exit code 1 if nothing matches."},
     {"retry", command_retry, 1, 1, OPT_ACCEPT, "retry ID|STUDY|ALL [--accept]", "try quarantined and failed instances again",
      "--accept: take them even if another content with the same SOP Instance UID is here."},
-#endif
     {"config", command_config, 0, 0, OPT_JSON, "config [--json]", "every setting, where it comes from, what is wrong",
      "Secrets are not shown. Exit code 1 if a setting is wrong."},
 };

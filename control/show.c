@@ -34,8 +34,8 @@ static const struct {
     const char *kind, *report, *more, *more_title;
 } kinds[] = {
     {"instance", "instance", "history", "history"},
-    {"study", "study", NULL, NULL},
-    {"batch", "jobs", NULL, NULL},
+    {"study", "study", "instances_of_study", "instances"},
+    {"batch", "batch", NULL, NULL},
 };
 
 static int show_one(struct state *s, const char *kind, const char *id, json_t *all, struct err *e)
@@ -55,7 +55,7 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
     if (rc == 0 && all) {
         json_t *row = json_pack("{s:s, s:s, s:o}", "kind", kind, "id", id, kind, one.rows ? table_json_row(&one, 0) : json_null());
         if (row && kinds[k].more) {
-            (void)json_object_set_new(row, kinds[k].more, table_json(&more));
+            (void)json_object_set_new(row, kinds[k].more_title, table_json(&more));
         }
         (void)json_array_append_new(all, row);
     } else if (rc == 0) {

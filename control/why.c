@@ -6,7 +6,7 @@
 #include "control/control.h"
 #include "control/table.h"
 
-enum { WHY_MAX = 10, STUCK_MAX = 5000 };
+enum { WHY_MAX = 10, STUDY_MAX = 100000 };
 
 /* What a person does about an error; %s is what to give to storescpctl. NULL sentence: the class below says it. */
 static const struct {
@@ -132,7 +132,7 @@ static int say_batch(struct state *s, const char *batch, const char *id, struct 
 {
     struct table t = {0};
     char clean[200];
-    int rc = table_load(&t, s, "jobs", batch, 1, e);
+    int rc = table_load(&t, s, "batch", batch, 1, e);
     if (rc == 0 && t.rows > 0) {
         const char *state = table_get(&t, 0, "state");
         const char *job = table_get(&t, 0, "jobId");
@@ -205,10 +205,10 @@ static int why_study(struct state *s, const char *uid, struct err *e)
 {
     static const char *const parts[] = {"imported", "duplicate", "under_way", "quarantined", "failed"};
     struct table t = {0};
-    struct table stuck = {0};
+    struct table all = {0};
     char text[300];
     int rc = table_load(&t, s, "study", uid, 1, e);
-    rc = rc == 0 ? table_load(&stuck, s, "stuck", NULL, STUCK_MAX, e) : rc;
+    rc = rc == 0 ? table_load(&all, s, "instances_of_study", uid, STUDY_MAX, e) : rc;
     if (rc == 0 && t.rows > 0) {
         (void)printf("Study %s: ", text_printable(uid, text, sizeof text));
         (void)printf("%s.\n%lld instances:", text_printable(table_get(&t, 0, "verdict"), text, sizeof text),
@@ -221,13 +221,14 @@ static int why_study(struct state *s, const char *uid, struct err *e)
         }
         (void)printf("\n");
         int shown = 0;
-        for (size_t r = 0; r < stuck.rows && shown < WHY_MAX; r++) {
-            const char *study = table_get(&stuck, r, "study_uid");
-            if (study && strcmp(study, uid) == 0) {
-                (void)printf("  %s", text_printable(table_get(&stuck, r, "instance"), text, sizeof text));
-                (void)printf(" %s", text_printable(table_get(&stuck, r, "state"), text, sizeof text));
-                (void)printf(" %s", text_printable(table_get(&stuck, r, "error_code"), text, sizeof text));
-                (void)printf(" %s\n", text_printable(table_get(&stuck, r, "error_text"), text, sizeof text));
+        for (size_t r = 0; r < all.rows && shown < WHY_MAX; r++) {
+            const char *state = table_get(&all, r, "state");
+            const char *error = table_get(&all, r, "error_code");
+            bool has_ended_well = state && (strcmp(state, "imported") == 0 || strcmp(state, "duplicate") == 0);
+            if (error && error[0] && !has_ended_well) {
+                (void)printf("  %s", text_printable(table_get(&all, r, "id"), text, sizeof text));
+                (void)printf(" %s %s", state ? state : "-", text_printable(error, text, sizeof text));
+                (void)printf(": %s\n", err_sentence(err_code_of(error)));
                 shown++;
             }
         }
@@ -237,7 +238,7 @@ static int why_study(struct state *s, const char *uid, struct err *e)
         (void)putchar('\n');
     }
     table_clear(&t);
-    table_clear(&stuck);
+    table_clear(&all);
     return rc;
 }
 
