@@ -33,6 +33,7 @@ int command_scale(struct request *q);
 int command_config(struct request *q);
 int command_status(struct request *q);
 int command_studies(struct request *q);
+int command_stuck(struct request *q);
 int command_show(struct request *q);
 int command_why(struct request *q);
 int command_retry(struct request *q);

@@ -23,6 +23,9 @@ static const struct command {
      "Works with the pipeline stopped. Lines that begin with WARN want a look. The JSON form is a contract (schema 1)."},
     {"studies", command_studies, 0, 0, OPT_JSON | OPT_LIMIT, "studies [--json] [--limit N]", "the latest studies and how they stand",
      "50 of them unless --limit says otherwise."},
+    {"stuck", command_stuck, 0, 0, OPT_JSON | OPT_LIMIT, "stuck [--json] [--limit N]", "instances that want a person or wait too long",
+     "Quarantined and failed ones, held ones, those with failed attempts, those that stand for 15 minutes. 50 unless --limit says\n"
+     "otherwise."},
     {"show", command_show, 1, 1, OPT_JSON | OPT_LIMIT, "show ID|UID|ACCESSION|PATIENT_ID|BATCH [--json] [--limit N]",
      "everything known about an instance, study or batch", "An instance with its history. Exit code 1 if nothing matches."},
     {"why", command_why, 1, 1, 0, "why ID|UID|ACCESSION", "one plain story: where it is, what happened, what to do",

@@ -1,17 +1,18 @@
-/* show - `studies` and `show`: what the database knows about a study, an instance, a batch. Read only. */
+/* show - `studies`, `stuck` and `show`: what the database knows about a study, an instance, a batch. Read only. */
 #include "control/control.h"
 #include "control/table.h"
 
-enum { SHOW_MAX = 50, STUDIES_LIMIT = 50 };
+enum { SHOW_MAX = 50, LIST_LIMIT = 50 };
 
-int command_studies(struct request *q)
+/* One report as a table or as JSON. */
+static int print_report(const struct request *q, const char *report, const char *const *hidden, const char *none)
 {
     struct err e = {0};
     struct state *state = NULL;
     struct table t = {0};
     int code = EXIT_FINE;
     int rc = state_open_readonly(&state, q->home, &e);
-    rc = rc == 0 ? table_load(&t, state, "studies", NULL, q->limit ? q->limit : STUDIES_LIMIT, &e) : rc;
+    rc = rc == 0 ? table_load(&t, state, report, NULL, q->limit ? q->limit : LIST_LIMIT, &e) : rc;
     if (rc != 0) {
         code = complain("%s", e.text);
     } else if (q->json) {
@@ -20,13 +21,26 @@ int command_studies(struct request *q)
         (void)putchar('\n');
         json_decref(all);
     } else if (t.rows == 0) {
-        (void)puts("no study yet");
+        (void)puts(none);
     } else {
-        table_print(&t, stdout);
+        table_print(&t, hidden, stdout);
     }
     table_clear(&t);
     state_close(&state);
     return code;
+}
+
+int command_studies(struct request *q)
+{
+    static const char *const hidden[] = {"first_received_utc", "last_ended_utc", "bytes", NULL};
+    return print_report(q, "studies", hidden, "no study yet");
+}
+
+int command_stuck(struct request *q)
+{
+    static const char *const hidden[] = {"owner",       "study_uid",        "batch",  "batch_state", "batch_error_text",
+                                         "calling_ae", "accession_number", "remedy", NULL};
+    return print_report(q, "stuck", hidden, "nothing is stuck");
 }
 
 /* The reports that tell about one kind of thing: the first gives one row, the second (if any) a table. */
@@ -65,7 +79,7 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
         }
         if (more.rows > 0) {
             (void)printf("\n%s\n", kinds[k].more_title);
-            table_print(&more, stdout);
+            table_print(&more, NULL, stdout);
         }
         (void)putchar('\n');
     }

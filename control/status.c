@@ -108,10 +108,10 @@ static void look_for_trouble(struct picture *p, const struct request *q)
         }
     }
     if (count_of(p, "quarantined") > 0) {
-        warn(p, "%lld instances are quarantined: `storescpctl studies`, then `storescpctl why ID`", count_of(p, "quarantined"));
+        warn(p, "%lld instances are quarantined: `storescpctl stuck`, then `storescpctl why ID`", count_of(p, "quarantined"));
     }
     if (count_of(p, "failed") > 0) {
-        warn(p, "%lld instances failed: `storescpctl studies`, then `storescpctl why ID`", count_of(p, "failed"));
+        warn(p, "%lld instances failed: `storescpctl stuck`, then `storescpctl why ID`", count_of(p, "failed"));
     }
     if (p->free_bytes >= 0 && p->free_bytes < config_int(q->config, CFG_SPOOL_FREE_MB) * 1000000) {
         warn(p, "the spool has %s left, less than spool_free_mb: instances are refused; free space or enlarge the disk",

@@ -216,20 +216,34 @@ long long table_number(const struct table *t, size_t row, const char *column)
 
 /* ---- showing ------------------------------------------------------------------------------------------------------------------ */
 
-void table_print(const struct table *t, FILE *out)
+static bool is_hidden(const char *const *hidden, const char *name)
+{
+    for (; hidden && *hidden; hidden++) {
+        if (strcmp(*hidden, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void table_print(const struct table *t, const char *const *hidden, FILE *out)
 {
     size_t widths[TABLE_COLUMNS_MAX] = {0};
     char cell[CELL_SIZE];
     for (int c = 0; c < t->columns; c++) {
-        for (size_t r = 0; r < t->rows; r++) {
+        bool says_something = false;
+        for (size_t r = 0; r < t->rows && !is_hidden(hidden, t->names[c]); r++) {
             const char *value = t->cells[r * (size_t)t->columns + (size_t)c];
+            says_something = says_something || (value && value[0] && strcmp(value, "0") != 0);
             if (value && value[0]) {
                 (void)cell_text(t->names[c], value, cell, sizeof cell);
                 cut(cell, CELL_WIDTH_MAX);
                 widths[c] = width_of(cell) > widths[c] ? width_of(cell) : widths[c];
             }
         }
-        if (widths[c] > 0 && strlen(t->names[c]) > widths[c]) {
+        if (!says_something) {
+            widths[c] = 0;
+        } else if (strlen(t->names[c]) > widths[c]) {
             widths[c] = strlen(t->names[c]);
         }
     }

@@ -29,8 +29,8 @@ void table_clear(struct table *t);
 const char *table_get(const struct table *t, size_t row, const char *column);
 long long table_number(const struct table *t, size_t row, const char *column); /* 0 if there is none */
 
-/* Aligned; columns that are empty in every row are left out. */
-void table_print(const struct table *t, FILE *out);
+/* Aligned; columns that are empty or 0 in every row are left out, and those named in hidden (NULL-terminated; may be NULL). */
+void table_print(const struct table *t, const char *const *hidden, FILE *out);
 /* One row, one line for each value that is there. */
 void table_print_row(const struct table *t, size_t row, FILE *out);
 json_t *table_json_row(const struct table *t, size_t row);

@@ -33,7 +33,9 @@ static void say_remedy(int code, const char *state, const char *id)
             return;
         }
     }
-    if (has_ended) {
+    if (strcmp(state, "imported") == 0 || strcmp(state, "duplicate") == 0) {
+        (void)printf("To do: nothing.\n");
+    } else if (has_ended) {
         (void)printf("To do: heal the cause, then `storescpctl retry %s`. If it cannot be healed, have it sent again.\n", id);
     } else if (err_class_of(code) == ERR_CLASS_CONFIG) {
         (void)printf("To do: heal the setting, right or clock (`storescpctl config` shows the settings); it goes on by itself then.\n");
@@ -121,7 +123,10 @@ static void say_error(const struct table *t, const char *name_column, const char
         say_line(t, text_column, "In detail");
         const char *remedy = table_get(t, 0, "remedy");
         if (remedy && remedy[0]) {
-            (void)printf("Remedy: %s\n", text_printable(remedy, clean, sizeof clean));
+            const char *id_word = strstr(text_printable(remedy, clean, sizeof clean), "retry ID"); /* written before the id was known */
+            int before = (int)(id_word ? (size_t)(id_word - clean) + 6 : strlen(clean));
+            (void)printf("To do: %.*s%s%s\n", before, clean, id_word ? id : "", id_word ? id_word + 8 : "");
+            return;
         }
         say_remedy(code, state, id);
     }
