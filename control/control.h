@@ -58,6 +58,9 @@ bool worker_is_living(const char *home, const char *name);
 /* True if `up` runs on this home. */
 bool supervisor_is_living(const char *home);
 
+/* True between a rebuild that was cut off and the one that ends. */
+bool rebuild_is_unfinished(const char *home);
+
 /* Files below run/ with lines `stage=N`. Writing replaces the file as one step; a count of -1 writes no line. Reading leaves
  * counts that have no line untouched; false if the file is not there. */
 int counts_write(const char *home, const char *file, const int counts[STAGE_COUNT], struct err *e);

@@ -84,6 +84,13 @@ bool supervisor_is_living(const char *home)
     return n < (int)sizeof path && !lockfile_is_free(path, NULL);
 }
 
+bool rebuild_is_unfinished(const char *home)
+{
+    char path[PATH_SIZE];
+    int n = snprintf(path, sizeof path, "%s/state/rebuild.unfinished", home);
+    return n < (int)sizeof path && access(path, F_OK) == 0;
+}
+
 int counts_write(const char *home, const char *file, const int counts[STAGE_COUNT], struct err *e)
 {
     char path[PATH_SIZE];

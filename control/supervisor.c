@@ -24,6 +24,7 @@
 enum {
     SLOTS = 2 * PROCESSES_MAX, /* draining ones stand beside their successors */
     TICK_MS = 50,
+    TICK_CALM_MS = 200, /* when nobody waits for `ready` */
     SCALE_LOOK_MS = 300,
     ADOPTED_LOOK_MS = 500,
     ADOPTION_MS = 30000, /* a process that had not registered when its supervisor died shows up within this time */
@@ -382,7 +383,7 @@ static void watch(struct supervisor *s)
         if (!s->told_ready) {
             look_all_ready(s);
         }
-        (void)poll(&stop, 1, TICK_MS);
+        (void)poll(&stop, 1, s->told_ready ? TICK_CALM_MS : TICK_MS);
     }
 }
 
@@ -437,6 +438,9 @@ static int prepare(struct supervisor *s, const struct request *q, int *lock, str
         pid_t pid = 0;
         (void)lockfile_is_free(path, &pid);
         return err_set(e, ERR_BUSY, 0, "another `storescpctl up` runs on %s already (process %ld)", home, (long)pid);
+    }
+    if (rc == 0 && rebuild_is_unfinished(home)) {
+        rc = err_set(e, ERR_CONFIG, 0, "a rebuild of the database was cut off: run `storescpctl rebuild` again");
     }
     if (rc != 0) {
         return rc;
