@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-enum { DEPTH_MAX = 64, ELEMENTS_MAX = 2000000, META_ELEMENTS_MAX = 1000, WINDOW = 64 << 10 };
+enum { DEPTH_MAX = 2 * 64 /* a sequence and its item */, ELEMENTS_MAX = 2000000, META_ELEMENTS_MAX = 1000, WINDOW = 64 << 10 };
 #define UNDEFINED 0xffffffffu
 #define INFLATED_MAX (1LL << 30)
 
@@ -15,6 +15,8 @@ enum { DEPTH_MAX = 64, ELEMENTS_MAX = 2000000, META_ELEMENTS_MAX = 1000, WINDOW 
 
 struct source {
     int fd;
+    const unsigned char *memory; /* instead of fd */
+    size_t memory_count;
     int64_t at;   /* position in the (inflated) stream of the next byte to give */
     unsigned char window[WINDOW];
     int64_t from; /* stream position of window[0] */
@@ -23,31 +25,56 @@ struct source {
     z_stream z;
     unsigned char packed[WINDOW];
     int64_t packed_at;
-    bool ended, broken;
+    bool ended;
+    bool broken;   /* the deflated stream is damaged or ends too early */
+    bool too_long; /* inflated more than INFLATED_MAX */
+    int io;        /* errno of a failed read */
+    uint32_t seen; /* which of the wanted tags came: one bit each */
 };
+
+/* Up to WINDOW bytes of the file at an offset. */
+static size_t read_file(struct source *s, unsigned char *out, int64_t at)
+{
+    if (s->memory) {
+        size_t left = at < (int64_t)s->memory_count ? s->memory_count - (size_t)at : 0;
+        size_t n = left < WINDOW ? left : WINDOW;
+        if (n > 0) {
+            memcpy(out, s->memory + at, n);
+        }
+        return n;
+    }
+    ssize_t n = pread(s->fd, out, WINDOW, at);
+    if (n < 0) {
+        s->io = errno;
+        return 0;
+    }
+    return (size_t)n;
+}
 
 /* Loads the window that begins at s->at. Inflated streams only go forward. */
 static void load(struct source *s)
 {
     if (!s->deflated) {
-        ssize_t n = pread(s->fd, s->window, WINDOW, s->at);
+        s->have = read_file(s, s->window, s->at);
         s->from = s->at;
-        s->have = n > 0 ? (size_t)n : 0;
-        s->broken = s->broken || n < 0;
         return;
     }
-    while (!s->ended && s->from + (int64_t)s->have <= s->at && s->from < INFLATED_MAX) {
+    while (!s->ended && s->from + (int64_t)s->have <= s->at) {
+        if (s->from >= INFLATED_MAX) {
+            s->ended = s->too_long = true;
+            return;
+        }
         s->from += (int64_t)s->have;
         s->z.next_out = s->window;
         s->z.avail_out = WINDOW;
         while (s->z.avail_out > 0 && !s->ended) {
             if (s->z.avail_in == 0) {
-                ssize_t n = pread(s->fd, s->packed, WINDOW, s->packed_at);
-                if (n <= 0) {
-                    s->ended = true;
+                size_t n = read_file(s, s->packed, s->packed_at);
+                if (n == 0) {
+                    s->ended = s->broken = true;
                     break;
                 }
-                s->packed_at += n;
+                s->packed_at += (int64_t)n;
                 s->z.next_in = s->packed;
                 s->z.avail_in = (uInt)n;
             }
@@ -141,8 +168,10 @@ static int next_element(struct source *s, struct syntax x, struct element *el, s
     el->at = s->at;
     size_t n = take(s, head, 8);
     if (n == 0) {
-        return s->broken ? err_set(e, ERR_DICOM_UNREADABLE, 0, "the deflated data set is damaged at offset %lld", (long long)s->at)
-                         : 0;
+        return s->broken || s->too_long || s->io ? err_set(e, ERR_DICOM_UNREADABLE, 0,
+                                                           "the deflated data set is damaged or ends too early, at offset %lld",
+                                                           (long long)s->at)
+                                                 : 0;
     }
     if (n < 8) {
         return err_set(e, ERR_DICOM_TRUNCATED, 0, "the data set ends inside an element's head at offset %lld", (long long)el->at);
@@ -176,48 +205,95 @@ static int next_element(struct source *s, struct syntax x, struct element *el, s
     return 1;
 }
 
-/* Value -> text: padding off, unprintable bytes to '?', cut at the size. Consumes the value. */
-static int read_text(struct source *s, const struct element *el, char *out, size_t size, bool uid, struct dicom_scan *scan,
+static int truncated(const struct element *el, struct err *e)
+{
+    return err_set(e, ERR_DICOM_TRUNCATED, 0, "element (%04X,%04X) at offset %lld says %u bytes, the data set ends before", el->group,
+                   el->number, (long long)el->at, el->length);
+}
+
+/* Bytes of the printable UTF-8 character at p, 0 if there is none (overlong forms, surrogates, control characters are none). */
+static size_t utf8_length(const unsigned char *p, size_t count)
+{
+    if (p[0] < 0x80) {
+        return p[0] >= 0x20 && p[0] < 0x7f;
+    }
+    size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
+    if (n == 0 || n > count) {
+        return 0;
+    }
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    bool bad = (p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+               (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f);
+    return bad ? 0 : n;
+}
+
+/* Printable UTF-8, other bytes '?', cut at a character's border. */
+static void clean_text(const unsigned char *raw, size_t count, char *out, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < count;) {
+        size_t n = utf8_length(raw + i, count - i);
+        size_t width = n ? n : 1;
+        if (used + width >= size) {
+            break;
+        }
+        if (n) {
+            memcpy(out + used, raw + i, n);
+        } else {
+            out[used] = '?';
+        }
+        used += width;
+        i += width;
+    }
+    out[used] = '\0';
+}
+
+/* A wanted tag: where its text goes. */
+struct wish {
+    uint32_t tag;
+    char *out;
+    size_t size;
+    bool uid;
+};
+
+/* Value -> text, padding off. Consumes the value. */
+static int read_text(struct source *s, const struct element *el, const struct wish *wish, bool again, struct dicom_scan *scan,
                      struct err *e)
 {
-    char raw[260];
+    enum { SEARCHED_MAX = 256 };
+    unsigned char raw[SEARCHED_MAX + 4];
     size_t want = el->length < sizeof raw ? el->length : sizeof raw;
     if (take(s, raw, want) < want || !skip(s, (int64_t)el->length - (int64_t)want)) {
-        return err_set(e, ERR_DICOM_TRUNCATED, 0, "element (%04X,%04X) at offset %lld says %u bytes, the data set ends before",
-                       el->group, el->number, (long long)el->at, el->length);
+        return truncated(el, e);
+    }
+    if (again) {
+        scan->duplicated = true;
+        return 0;
     }
     while (want > 0 && (raw[want - 1] == '\0' || raw[want - 1] == ' ')) {
         want--;
     }
-    size_t skipped = 0;
-    while (skipped < want && raw[skipped] == ' ') {
-        skipped++;
+    size_t first = 0;
+    while (first < want && raw[first] == ' ') {
+        first++;
     }
-    if (out[0] != '\0') {
-        scan->duplicated = true;
-        return 0;
-    }
-    size_t kept = want - skipped < size - 1 ? want - skipped : size - 1;
-    if (uid && (el->length > 66 || memchr(raw, '\0', want))) {
+    if (wish->uid && !scan->uid_is_odd && (want - first > 64 || el->length > sizeof raw || memchr(raw, '\0', want))) {
         scan->uid_is_odd = true;
+        scan->odd_tag = wish->tag;
     }
-    for (size_t i = 0; i < kept; i++) {
-        unsigned char c = (unsigned char)raw[skipped + i];
-        out[i] = (char)(c < 0x20 || c >= 0x7f ? '?' : c);
-    }
-    out[kept] = '\0';
+    scan->long_value = scan->long_value || (!wish->uid && wish->size > SEARCHED_MAX && (want > SEARCHED_MAX || el->length > sizeof raw));
+    clean_text(raw + first, want - first, wish->out, wish->size);
     return 0;
 }
 
-/* Where the text of a tag goes; NULL: not wanted. */
-static char *wanted(struct dicom_scan *o, unsigned group, unsigned number, size_t *size, bool *uid)
+/* Reads the value of an element if its tag is wanted; otherwise passes over it. */
+static int read_value(struct source *s, const struct element *el, struct dicom_scan *o, struct err *e)
 {
-    const struct {
-        uint32_t tag;
-        char *out;
-        size_t size;
-        bool uid;
-    } table[] = {
+    const struct wish wishes[] = {
         {0x00020002, o->meta_sop_class_uid, sizeof o->meta_sop_class_uid, true},
         {0x00020003, o->meta_sop_instance_uid, sizeof o->meta_sop_instance_uid, true},
         {0x00020010, o->transfer_syntax_uid, sizeof o->transfer_syntax_uid, true},
@@ -230,20 +306,14 @@ static char *wanted(struct dicom_scan *o, unsigned group, unsigned number, size_
         {0x00100020, o->patient_id, sizeof o->patient_id, false},
         {0x00080020, o->study_date, sizeof o->study_date, false},
     };
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (table[i].tag == ((uint32_t)group << 16 | number)) {
-            *size = table[i].size;
-            *uid = table[i].uid;
-            return table[i].out;
+    for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
+        if (wishes[i].tag == ((uint32_t)el->group << 16 | el->number)) {
+            bool again = (s->seen >> i & 1) != 0;
+            s->seen |= UINT32_C(1) << i;
+            return read_text(s, el, &wishes[i], again, o, e);
         }
     }
-    return NULL;
-}
-
-static int truncated(const struct element *el, struct err *e)
-{
-    return err_set(e, ERR_DICOM_TRUNCATED, 0, "element (%04X,%04X) at offset %lld says %u bytes, the data set ends before", el->group,
-                   el->number, (long long)el->at, el->length);
+    return skip(s, el->length) ? 0 : truncated(el, e);
 }
 
 /* ---- file meta information: always explicit little endian; read by tag, whatever its group length says ------------------------- */
@@ -268,10 +338,7 @@ static int scan_meta(struct source *s, struct dicom_scan *out, struct err *e)
         if (rc <= 0) {
             return rc;
         }
-        size_t size = 0;
-        bool uid = false;
-        char *text = wanted(out, el.group, el.number, &size, &uid);
-        rc = text ? read_text(s, &el, text, size, uid, out, e) : skip(s, el.length) ? 0 : truncated(&el, e);
+        rc = read_value(s, &el, out, e);
         if (rc != 0) {
             return rc;
         }
@@ -285,6 +352,8 @@ struct level {
     int64_t end; /* stream position, or -1: until its delimiter */
     bool item;   /* an item's elements; otherwise a sequence's items */
     bool implicit, encapsulated;
+    bool little; /* below a UN without length: little endian whatever the transfer syntax says */
+    unsigned group, number; /* of the sequence */
 };
 
 static int push(struct level *stack, int *depth, struct level l, const struct element *el, struct err *e)
@@ -312,14 +381,21 @@ static int scan_item(struct source *s, const struct element *el, struct level *s
     if (top->encapsulated) {
         return el->length != UNDEFINED && skip(s, el->length) ? 0 : truncated(el, e);
     }
-    struct level item = {el->length == UNDEFINED ? -1 : s->at + el->length, true, top->implicit, false};
+    struct level item = *top;
+    item.end = el->length == UNDEFINED ? -1 : s->at + el->length;
+    item.item = true;
     return push(stack, depth, item, el, e);
 }
 
-static int scan_element(struct source *s, const struct element *el, bool implicit, struct dicom_scan *out, struct level *stack,
+static int scan_element(struct source *s, const struct element *el, struct syntax x, struct dicom_scan *out, struct level *stack,
                         int *depth, struct err *e)
 {
     bool pixels = el->group == 0x7fe0 && (el->number == 0x10 || el->number == 8 || el->number == 9);
+    bool little = *depth > 0 && stack[*depth - 1].little;
+    if (pixels && *depth == 0) {
+        out->has_pixel_data = true;
+        out->pixel_data_is_empty = el->length == 0;
+    }
     if (el->length == UNDEFINED) {
         bool unknown = strcmp(el->vr, "UN") == 0;
         if (!unknown && strcmp(el->vr, "SQ") != 0 && strcmp(el->vr, "OB") != 0 && strcmp(el->vr, "OW") != 0) {
@@ -327,20 +403,55 @@ static int scan_element(struct source *s, const struct element *el, bool implici
                            (long long)el->at);
         }
         /* UN without a length is a sequence in implicit VR (PS3.5 section 6.2.2, CP-246) */
-        struct level sequence = {-1, false, implicit || unknown, pixels || el->vr[0] == 'O'};
+        struct level sequence = {
+            -1, false, x.implicit || unknown, pixels || el->vr[0] == 'O', little || (unknown && !x.implicit), el->group, el->number};
         return push(stack, depth, sequence, el, e);
     }
+    out->odd_length = out->odd_length || el->length % 2 != 0;
     if (strcmp(el->vr, "SQ") == 0 && el->length > 0) {
-        struct level sequence = {s->at + el->length, false, implicit, false};
+        struct level sequence = {s->at + el->length, false, x.implicit, false, little, el->group, el->number};
         return push(stack, depth, sequence, el, e);
     }
-    size_t size = 0;
-    bool uid = false;
-    char *text = *depth == 0 && el->group != 2 ? wanted(out, el->group, el->number, &size, &uid) : NULL;
-    if (text) {
-        return read_text(s, el, text, size, uid, out, e);
+    if (*depth == 0 && el->group != 2) {
+        return read_value(s, el, out, e);
     }
     return skip(s, el->length) ? 0 : truncated(el, e);
+}
+
+/* Do two explicit elements stand here, one after the other (or one and the end)? */
+static bool looks_explicit(struct source *s, bool big_endian)
+{
+    struct element el;
+    const struct syntax x = {false, big_endian};
+    int64_t start = s->at;
+    bool yes = next_element(s, x, &el, NULL) == 1 && el.group != 0xfffe && el.length < WINDOW / 2 && skip(s, el.length) &&
+               next_element(s, x, &el, NULL) >= 0;
+    s->at = start;
+    return yes;
+}
+
+/* The first elements tell when a data set is evidently in another encoding than the transfer syntax says. */
+static int check_syntax(struct source *s, struct syntax x, struct err *e)
+{
+    unsigned char head[4];
+    int64_t start = s->at;
+    size_t n = take(s, head, sizeof head);
+    s->at = start;
+    if (n < sizeof head) {
+        return 0;
+    }
+    unsigned group = get16(head, x.big_endian);
+    const char *is = NULL;
+    if (group == 0x0800 || group == 0x0200) {
+        is = x.big_endian ? "little endian" : "big endian";
+    } else if (x.implicit && looks_explicit(s, false)) {
+        is = "explicit VR";
+    }
+    return is ? err_set(e, ERR_DICOM_UNREADABLE, 0,
+                        "the data set is %s, (0002,0010) Transfer Syntax UID says otherwise: have the sender send it in the transfer "
+                        "syntax that it negotiated",
+                        is)
+              : 0;
 }
 
 static int scan_data(struct source *s, struct syntax syntax, struct dicom_scan *out, struct err *e)
@@ -353,13 +464,17 @@ static int scan_data(struct source *s, struct syntax syntax, struct dicom_scan *
         }
         bool items = depth > 0 && !stack[depth - 1].item;
         struct syntax x = syntax;
-        x.implicit = x.implicit || (depth > 0 && stack[depth - 1].implicit);
+        if (depth > 0) {
+            x.implicit = items || stack[depth - 1].implicit;
+            x.big_endian = x.big_endian && !stack[depth - 1].little;
+        }
         struct element el;
         int rc = next_element(s, x, &el, e);
         if (rc == 0) {
             return depth == 0 ? 0
-                              : err_set(e, ERR_DICOM_TRUNCATED, 0, "the data set ends inside %s",
-                                        items && stack[depth - 1].encapsulated ? "the encapsulated pixel data" : "a sequence");
+                              : err_set(e, ERR_DICOM_TRUNCATED, 0, "the data set ends inside %s (%04X,%04X) at offset %lld",
+                                        items && stack[depth - 1].encapsulated ? "the encapsulated pixel data" : "the sequence",
+                                        stack[depth - 1].group, stack[depth - 1].number, (long long)s->at);
         }
         if (rc < 0) {
             return rc;
@@ -374,7 +489,7 @@ static int scan_data(struct source *s, struct syntax syntax, struct dicom_scan *
             depth--;
             rc = 0;
         } else {
-            rc = scan_element(s, &el, x.implicit, out, stack, &depth, e);
+            rc = scan_element(s, &el, x, out, stack, &depth, e);
         }
         if (rc != 0) {
             return rc;
@@ -383,45 +498,61 @@ static int scan_data(struct source *s, struct syntax syntax, struct dicom_scan *
     return err_set(e, ERR_DICOM_LIMIT, 0, "more than %d elements and items", ELEMENTS_MAX);
 }
 
+static int scan(struct source *s, struct dicom_scan *out, struct err *e)
+{
+    memset(out, 0, sizeof *out);
+    int rc = scan_meta(s, out, e);
+    if (rc == 0) {
+        enum dicom_ts_kind kind = dicom_ts_kind_of(out->transfer_syntax_uid);
+        struct syntax x = {kind == DICOM_TS_IMPLICIT, kind == DICOM_TS_BIG_ENDIAN};
+        if (kind == DICOM_TS_DEFLATED) {
+            s->packed_at = out->data_offset;
+            s->at = s->from = 0;
+            s->have = 0;
+            if (inflateInit2(&s->z, -MAX_WBITS) != Z_OK) {
+                return err_set(e, ERR_MEMORY, 0, "inflate");
+            }
+            s->deflated = true;
+        }
+        rc = check_syntax(s, x, e);
+        rc = rc ? rc : scan_data(s, x, out, e);
+        if (rc != 0 && out->transfer_syntax_uid[0] && !dicom_ts_is_standard(out->transfer_syntax_uid)) {
+            rc = err_set(e, ERR_DICOM_SYNTAX, 0,
+                         "(0002,0010) Transfer Syntax UID is none of the standard's and the data set cannot be read: have it sent in a "
+                         "transfer syntax of the standard");
+        }
+    }
+    if (s->deflated) {
+        (void)inflateEnd(&s->z);
+    }
+    if (rc != 0 && s->too_long) {
+        rc = err_set(e, ERR_DICOM_LIMIT, 0, "the deflated data set inflates to more than %lld bytes", INFLATED_MAX);
+    }
+    return s->io ? err_set(e, ERR_IO, s->io, "read of a spool file") : rc;
+}
+
 int dicom_scan_fd(int fd, struct dicom_scan *out, struct err *e)
 {
     struct source *s = calloc(1, sizeof *s);
     if (!s) {
         return err_set(e, ERR_MEMORY, 0, "scan of a data set");
     }
-    memset(out, 0, sizeof *out);
     s->fd = fd;
-    int rc = scan_meta(s, out, e);
-    if (rc == 0) {
-        struct syntax x = {strcmp(out->transfer_syntax_uid, "1.2.840.10008.1.2") == 0,
-                           strcmp(out->transfer_syntax_uid, "1.2.840.10008.1.2.2") == 0};
-        if (strcmp(out->transfer_syntax_uid, "1.2.840.10008.1.2.1.99") == 0) {
-            s->deflated = true;
-            s->packed_at = out->data_offset;
-            s->at = s->from = 0;
-            s->have = 0;
-            if (inflateInit2(&s->z, -MAX_WBITS) != Z_OK) {
-                free(s);
-                return err_set(e, ERR_MEMORY, 0, "inflate");
-            }
-        }
-        rc = scan_data(s, x, out, e);
-    }
-    if (rc != 0 && s->broken && !s->deflated) {
-        rc = err_set(e, ERR_IO, errno, "read of a spool file");
-    }
-    if (s->deflated) {
-        (void)inflateEnd(&s->z);
-    }
+    int rc = scan(s, out, e);
     free(s);
     return rc;
 }
 
-bool dicom_uid_is_legal(const char *uid)
+int dicom_scan_memory(const void *bytes, size_t count, struct dicom_scan *out, struct err *e)
 {
-    size_t length = strlen(uid);
-    if (length == 0 || length > 64 || strspn(uid, "0123456789.") != length || uid[0] == '.' || uid[length - 1] == '.') {
-        return false;
+    struct source *s = calloc(1, sizeof *s);
+    if (!s) {
+        return err_set(e, ERR_MEMORY, 0, "scan of a data set");
     }
-    return strstr(uid, "..") == NULL;
+    s->fd = -1;
+    s->memory = count > 0 ? bytes : (const void *)"";
+    s->memory_count = count;
+    int rc = scan(s, out, e);
+    free(s);
+    return rc;
 }

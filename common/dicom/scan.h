@@ -2,12 +2,16 @@
  * scan - a bounded reader of a Part 10 file's header: finds what support searches by and what the rules judge; never the pixels.
  *
  * No recursion, no allocation by a length from the file, every element counted: 10,000 nested sequences, which kill stock parsers,
- * are an error here. Sources: PS3.10 section 7.1 (file meta information), PS3.5 section 7 (data elements, sequences), A.4 (encapsulated
- * pixel data), A.5 (deflate). Thread safe; no state.
+ * are an error here, at most 64 pass. A deflated data set is inflated through one window, 1 GiB at most, and never stored.
+ * The pixel data is passed over by its length or fragment by fragment, so a file that ends too early is found.
+ * Elements are found by tag, whatever their order; group 0000, group lengths and the length of the meta information do not count.
+ * Sources: PS3.10 section 7.1 (file meta information), PS3.5 section 7 (data elements, sequences), 6.2.2 (UN without length, CP-246),
+ * A.4 (encapsulated pixel data), A.5 (deflate). Thread safe; no state.
  */
 #ifndef STORESCP_DICOM_SCAN_H
 #define STORESCP_DICOM_SCAN_H
 
+#include "common/dicom/uid.h"
 #include "common/runtime/err.h"
 
 #include <stdbool.h>
@@ -17,19 +21,28 @@
 struct dicom_scan {
     /* file meta information */
     char meta_sop_class_uid[72], meta_sop_instance_uid[72], transfer_syntax_uid[72];
-    /* data set; "" when missing or empty. Text is printable ASCII or UTF-8, other bytes are '?' */
+    /* data set, top level; "" when missing or empty. Text is printable UTF-8, other bytes are '?'; cut at the size */
     char sop_class_uid[72], sop_instance_uid[72], study_uid[72], series_uid[72];
     char modality[20], accession_number[260], patient_id[260], study_date[20];
-    bool uid_is_odd; /* a UID held a NUL inside or was cut: not a legal one */
-    bool duplicated; /* one of the above came twice; the first counts */
-    int64_t data_offset;
+    bool uid_is_odd;  /* a UID held a NUL inside or was cut: not a legal one */
+    uint32_t odd_tag; /* group << 16 | element of the first such UID */
+    bool duplicated;  /* one of the above came twice; the first counts, also when it is empty */
+    bool odd_length;  /* a value of odd length (PS3.5 section 7.1.1) */
+    bool long_value;  /* Patient ID or Accession Number longer than the 256 bytes that HealthImaging searches by */
+    bool has_pixel_data, pixel_data_is_empty;
+    int64_t data_offset; /* of the data set, in the file */
 };
 
-/* Reads an open file from its beginning (pread: the offset does not move). 0, or ERR_DICOM_UNREADABLE, ERR_DICOM_TRUNCATED,
- * ERR_DICOM_LIMIT with the tag and offset in e->text, ERR_IO, ERR_MEMORY. *out holds what was found also on error. */
+/*
+ * Reads an open file from its beginning (pread: the offset does not move). 0, or with tag and offset in e->text
+ *   ERR_DICOM_UNREADABLE  no Part 10 file, damaged, or evidently not in the transfer syntax that it states
+ *   ERR_DICOM_TRUNCATED   it ends inside an element, a sequence or the pixel data
+ *   ERR_DICOM_LIMIT       more than 64 nested sequences, 2,000,000 elements and items, 1,000 meta elements, or 1 GiB inflated
+ *   ERR_DICOM_SYNTAX      it cannot be read, and its transfer syntax is none of the standard's
+ * or ERR_IO, ERR_MEMORY. Offsets in a deflated data set count its inflated bytes. *out holds what was found also on error.
+ */
 int dicom_scan_fd(int fd, struct dicom_scan *out, struct err *e);
-
-/* PS3.5 section 9.1: components of digits, 64 characters at most. Leading zeros are common in the field and pass. */
-bool dicom_uid_is_legal(const char *uid);
+/* The same for a file that is in memory. */
+int dicom_scan_memory(const void *bytes, size_t count, struct dicom_scan *out, struct err *e);
 
 #endif

@@ -1,0 +1,103 @@
+/* uid - see uid.h. */
+#include "common/dicom/uid.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define ROOT "1.2.840.10008.1.2"
+
+static const struct dicom_ts syntaxes[] = {
+    {ROOT, "Implicit VR Little Endian", DICOM_TS_IMPLICIT, true},
+    {ROOT ".1", "Explicit VR Little Endian", DICOM_TS_EXPLICIT, true},
+    {ROOT ".1.99", "Deflated Explicit VR Little Endian", DICOM_TS_DEFLATED, true},
+    {ROOT ".2", "Explicit VR Big Endian", DICOM_TS_BIG_ENDIAN, true},
+    {ROOT ".4.50", "JPEG Baseline", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.51", "JPEG Extended", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.57", "JPEG Lossless", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.70", "JPEG Lossless SV1", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.80", "JPEG-LS Lossless", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.81", "JPEG-LS Near-Lossless", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.90", "JPEG 2000 Lossless", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.91", "JPEG 2000", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.92", "JPEG 2000 Part 2 Lossless", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.93", "JPEG 2000 Part 2", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.94", "JPIP Referenced", DICOM_TS_EXPLICIT, false},
+    {ROOT ".4.95", "JPIP Referenced Deflate", DICOM_TS_DEFLATED, false},
+    {ROOT ".4.100", "MPEG-2 MP@ML", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.100.1", "Fragmentable MPEG-2 MP@ML", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.101", "MPEG-2 MP@HL", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.101.1", "Fragmentable MPEG-2 MP@HL", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.102", "H.264 HP@4.1", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.102.1", "Fragmentable H.264 HP@4.1", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.103", "H.264 BD HP@4.1", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.103.1", "Fragmentable H.264 BD HP@4.1", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.104", "H.264 HP@4.2 2D", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.104.1", "Fragmentable H.264 HP@4.2 2D", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.105", "H.264 HP@4.2 3D", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.105.1", "Fragmentable H.264 HP@4.2 3D", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.106", "H.264 Stereo HP@4.2", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.106.1", "Fragmentable H.264 Stereo HP@4.2", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.107", "HEVC Main@5.1", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.108", "HEVC Main 10@5.1", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.110", "JPEG XL Lossless", DICOM_TS_ENCAPSULATED, false},
+    {ROOT ".4.111", "JPEG XL JPEG Recompression", DICOM_TS_ENCAPSULATED, false},
+    {ROOT ".4.112", "JPEG XL", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.201", "HTJ2K Lossless", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.202", "HTJ2K Lossless RPCL", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.203", "HTJ2K", DICOM_TS_ENCAPSULATED, true},
+    {ROOT ".4.204", "JPIP HTJ2K Referenced", DICOM_TS_EXPLICIT, false},
+    {ROOT ".4.205", "JPIP HTJ2K Referenced Deflate", DICOM_TS_DEFLATED, false},
+    {ROOT ".5", "RLE Lossless", DICOM_TS_ENCAPSULATED, true},
+};
+
+bool dicom_uid_is_legal(const char *uid)
+{
+    size_t length = strlen(uid);
+    if (length == 0 || length > 64 || strspn(uid, "0123456789.") != length || uid[0] == '.' || uid[length - 1] == '.') {
+        return false;
+    }
+    return strstr(uid, "..") == NULL;
+}
+
+bool dicom_uid_has_leading_zero(const char *uid)
+{
+    for (const char *p = uid; *p; p++) {
+        if (p[0] == '0' && (p == uid || p[-1] == '.') && p[1] >= '0' && p[1] <= '9') {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool dicom_ae_is_legal(const char *title)
+{
+    size_t length = strlen(title);
+    for (size_t i = 0; i < length; i++) {
+        if (title[i] < 0x20 || title[i] > 0x7e || title[i] == '\\') {
+            return false;
+        }
+    }
+    return length > 0 && length <= 16 && strspn(title, " ") < length;
+}
+
+const struct dicom_ts *dicom_ts_find(const char *uid)
+{
+    for (size_t i = 0; i < sizeof syntaxes / sizeof syntaxes[0]; i++) {
+        if (strcmp(syntaxes[i].uid, uid) == 0) {
+            return &syntaxes[i];
+        }
+    }
+    return NULL;
+}
+
+bool dicom_ts_is_standard(const char *uid)
+{
+    size_t root = strlen(ROOT);
+    return strncmp(uid, ROOT, root) == 0 && (uid[root] == '\0' || uid[root] == '.') && dicom_uid_is_legal(uid);
+}
+
+enum dicom_ts_kind dicom_ts_kind_of(const char *uid)
+{
+    const struct dicom_ts *known = dicom_ts_find(uid);
+    return known ? known->kind : DICOM_TS_EXPLICIT;
+}
