@@ -12,6 +12,7 @@
 #include "common/state/state.h"
 #include "validator/rules.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -28,29 +29,27 @@ struct validator {
     struct state_instance claims[ROUND];
     struct state_validation verdicts[ROUND];
     int64_t chores_at;
+    bool broken; /* claims of ours can neither be worked nor put back */
 };
 
-/* Same SOP Instance UID, size and CRC32C: while both files are here, only equal bytes make a duplicate. */
-static bool bytes_differ(struct validator *v, const struct state_instance *claim)
+/* Compares the data sets of two instances of equal size, byte for byte. *differ stays false when one of the files is gone. */
+static int compare_bytes(struct validator *v, const char *id, const char *other, bool *differ, struct err *e)
 {
-    struct state_instance twin;
     struct spool_meta ours;
     struct spool_meta theirs;
-    bool same = false;
-    bool differ = false;
-    if (state_find_twin(v->state, claim, &twin, &same, NULL) != 1 || !same) {
-        return false;
-    }
-    int a = spool_open(v->home, claim->r.id, NULL);
-    int b = spool_open(v->home, twin.r.id, NULL);
-    if (a >= 0 && b >= 0 && spool_read_meta(v->home, claim->r.id, 0, &ours, NULL) == 0 &&
-        spool_read_meta(v->home, twin.r.id, 0, &theirs, NULL) == 0) {
-        char left[65536];
-        char right[65536];
-        for (int64_t at = 0; at < ours.data_bytes && !differ; at += (int64_t)sizeof left) {
-            ssize_t n = pread(a, left, sizeof left, ours.data_offset + at);
-            ssize_t m = pread(b, right, sizeof right, theirs.data_offset + at);
-            differ = n > 0 && m > 0 && (n != m || memcmp(left, right, (size_t)n) != 0);
+    char left[65536];
+    char right[65536];
+    int a = spool_open(v->home, id, e);
+    int b = a < 0 ? a : spool_open(v->home, other, e);
+    int rc = b < 0 ? b : spool_read_meta(v->home, id, 0, &ours, e);
+    rc = rc ? rc : spool_read_meta(v->home, other, 0, &theirs, e);
+    for (int64_t at = 0; rc == 0 && !*differ && at < ours.data_bytes; at += (int64_t)sizeof left) {
+        int64_t rest = ours.data_bytes - at;
+        ssize_t want = rest < (int64_t)sizeof left ? (ssize_t)rest : (ssize_t)sizeof left;
+        if (pread(a, left, (size_t)want, ours.data_offset + at) != want || pread(b, right, (size_t)want, theirs.data_offset + at) != want) {
+            rc = err_set(e, ERR_IO, errno, "comparison of instances %s and %s", id, other);
+        } else {
+            *differ = memcmp(left, right, (size_t)want) != 0;
         }
     }
     if (a >= 0) {
@@ -59,20 +58,46 @@ static bool bytes_differ(struct validator *v, const struct state_instance *claim
     if (b >= 0) {
         (void)close(b);
     }
-    return differ;
+    return rc == ERR_SPOOL_MISSING ? 0 : rc;
 }
 
-/* Fills one verdict. Returns 0, or an error of ours (not of the file) for which the claim is put back. */
-static int judge(struct validator *v, const struct state_instance *claim, struct state_validation *out, struct err *e)
+/* Same SOP Instance UID, size and CRC32C: while both files are here, only equal bytes make a duplicate. The twin may have been judged
+ * before, or stand earlier in this very round. A CRC32C is no proof: anybody can make two data sets that share one. */
+static int bytes_differ(struct validator *v, const struct state_instance *claim, size_t judged, bool *differ, struct err *e)
+{
+    struct state_instance twin;
+    bool same = false;
+    int rc = state_find_twin(v->state, claim, &twin, &same, e);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = rc == 1 && same ? compare_bytes(v, claim->r.id, twin.r.id, differ, e) : 0;
+    for (size_t i = 0; rc == 0 && !*differ && i < judged; i++) {
+        const struct state_received *other = &v->verdicts[i].claim->r;
+        if (v->verdicts[i].refuse_code == 0 && other->data_bytes == claim->r.data_bytes && other->data_crc32c == claim->r.data_crc32c &&
+            strcmp(other->sop_instance_uid, claim->r.sop_instance_uid) == 0 &&
+            strcmp(other->transfer_syntax_uid, claim->r.transfer_syntax_uid) == 0) {
+            rc = compare_bytes(v, claim->r.id, other->id, differ, e);
+        }
+    }
+    return rc;
+}
+
+/* Fills the verdict after the judged ones. Returns 0, or an error of ours (not of the file) for which the claim is put back. */
+static int judge(struct validator *v, const struct state_instance *claim, size_t judged, struct err *e)
 {
     struct dicom_scan scan;
     struct stat info;
+    struct state_validation *out = &v->verdicts[judged];
     memset(out, 0, sizeof *out);
     memset(&scan, 0, sizeof scan);
     out->claim = claim;
     int fd = spool_open(v->home, claim->r.id, e);
     int rc = fd < 0 ? fd : 0;
-    if (rc == 0 && (fstat(fd, &info) == -1 || info.st_size != claim->r.file_bytes)) {
+    if (rc == 0 && fstat(fd, &info) == -1) {
+        rc = err_set(e, ERR_IO, errno, "size of instance %s", claim->r.id);
+    }
+    if (rc == 0 && info.st_size != claim->r.file_bytes) {
         rc = err_set(e, ERR_SPOOL_DAMAGED, 0, "the spool file has another size than was received: check the disk; have it sent again");
     }
     rc = rc ? rc : dicom_scan_fd(fd, &scan, e);
@@ -86,14 +111,14 @@ static int judge(struct validator *v, const struct state_instance *claim, struct
     (void)snprintf(out->identity.accession_number, sizeof out->identity.accession_number, "%s", scan.accession_number);
     (void)snprintf(out->identity.patient_id, sizeof out->identity.patient_id, "%s", scan.patient_id);
     (void)snprintf(out->identity.study_date, sizeof out->identity.study_date, "%s", scan.study_date);
+    rc = rc ? rc : bytes_differ(v, claim, judged, &out->content_differs, e);
     if (rc != 0 && err_class_of(rc) != ERR_CLASS_REFUSE) {
         return rc;
     }
     if (rc != 0) {
+        const char *remedy = rc == ERR_SPOOL_MISSING ? ": look for it in a backup of the spool, or have the image sent again" : "";
         out->refuse_code = rc;
-        (void)snprintf(out->refuse_text, sizeof out->refuse_text, "%s", e->text);
-    } else {
-        out->content_differs = bytes_differ(v, claim);
+        (void)snprintf(out->refuse_text, sizeof out->refuse_text, "%.*s%s", rc == ERR_SPOOL_MISSING ? 200 : 319, e->text, remedy);
     }
     return 0;
 }
@@ -117,35 +142,70 @@ static void after_commit(struct validator *v, const struct state_validation *d)
               (long long)(clock_wall_ms() - d->claim->r.received_ms), code ? "storescpctl why " : "", code ? d->claim->r.id : "");
 }
 
+/* Puts claims back unworked. When even that fails they would be ours as long as we live: end, and the lock that drops frees them. */
+static void give_back(struct validator *v, const struct state_instance *claims, size_t count)
+{
+    struct err e = {0};
+    if (state_unclaim(v->state, claims, count, &e) != 0) {
+        log_error("claims_stuck", "count=%zu reason=\"%s\" effect=\"this process ends; another one takes them\"", count, e.text);
+        v->broken = true;
+    }
+}
+
+/* Puts a claim back until its error may have healed. */
+static void defer(struct validator *v, const struct state_instance *claim, const struct err *why)
+{
+    struct err e = {0};
+    int64_t wait_ms = backoff_ms(claim->attempts, 1000, 600000, random_u32());
+    log_warning("instance_deferred", "instance=%s code=%s retry_ms=%lld reason=\"%s\"", claim->r.id, err_name(why->code),
+                (long long)wait_ms, why->text);
+    int rc = state_defer(v->state, claim, why, clock_wall_ms() + wait_ms, &e);
+    if (rc != 0 && rc != ERR_FENCED) {
+        give_back(v, claim, 1);
+    }
+}
+
+/* One commit for the whole round. If it fails, one for each, so that no single instance holds up the others. */
+static void record(struct validator *v, size_t count)
+{
+    struct err e = {0};
+    bool whole = count == 0 || state_validated(v->state, v->verdicts, count, &v->limits, &e) == 0;
+    if (!whole) {
+        log_error("record_failed", "count=%zu reason=\"%s\" effect=\"recorded one by one\"", count, e.text);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (whole || state_validated(v->state, &v->verdicts[i], 1, &v->limits, &e) == 0) {
+            after_commit(v, &v->verdicts[i]);
+        } else {
+            defer(v, v->verdicts[i].claim, &e);
+        }
+    }
+}
+
 /* One round of work. Returns how many instances were claimed. */
 static size_t work(struct validator *v)
 {
     struct err e = {0};
     size_t claimed = 0;
     size_t count = 0;
+    size_t i;
     if (state_claim(v->state, STAGE_VALIDATOR, v->claims, ROUND, &claimed, &e) != 0) {
         log_error("claim_failed", "reason=\"%s\"", e.text);
         return 0;
     }
-    for (size_t i = 0; i < claimed; i++) {
+    for (i = 0; i < claimed && !stop_requested(); i++) {
         struct err why = {0};
-        int rc = judge(v, &v->claims[i], &v->verdicts[count], &why);
+        int rc = judge(v, &v->claims[i], count, &why);
         if (rc == 0) {
             count++;
             continue;
         }
-        int64_t next = clock_wall_ms() + backoff_ms(v->claims[i].attempts, 1000, 600000, random_u32());
-        (void)state_defer(v->state, &v->claims[i], &why, next, &e);
-        log_warning("instance_deferred", "instance=%s code=%s reason=\"%s\"", v->claims[i].r.id, err_name(rc), why.text);
+        defer(v, &v->claims[i], &why);
     }
-    if (state_validated(v->state, v->verdicts, count, &v->limits, &e) != 0) {
-        log_error("record_failed", "count=%zu reason=\"%s\" effect=\"the claims are put back\"", count, e.text);
-        (void)state_unclaim(v->state, v->claims, claimed, &e);
-        return 0;
+    if (i < claimed) { /* told to stop: what is judged is recorded, the rest is for others */
+        give_back(v, &v->claims[i], claimed - i);
     }
-    for (size_t i = 0; i < count; i++) {
-        after_commit(v, &v->verdicts[i]);
-    }
+    record(v, count);
     return claimed;
 }
 
@@ -227,8 +287,8 @@ int main(int argc, char **argv)
     log_info("started", "worker=%s", state_worker_name(v.state));
     ready_tell();
     const int stop = stop_fd();
-    while (!stop_requested()) {
-        if (work(&v) < ROUND) {
+    while (!stop_requested() && !v.broken) {
+        if (work(&v) < ROUND && !v.broken) {
             (void)handoff_wait(v.handoff, (int)config_int(v.config, CFG_SWEEP_MS), &stop, 1);
         }
         chores(&v);
@@ -238,5 +298,5 @@ int main(int argc, char **argv)
     handoff_close(&v.handoff);
     state_close(&v.state);
     config_free(&v.config);
-    return 0;
+    return v.broken ? 1 : 0;
 }
