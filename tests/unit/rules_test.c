@@ -171,7 +171,7 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 static void print_table(void)
 {
     static const char *const rooms[] = {"open", "made", "hostile"};
-    (void)puts("# file below shared/dicom\tstate\terror (each file sent alone by tools/rawstore.py; duplicates are not judged here)");
+    (void)puts("# file below shared/dicom\tstate\terror (each file sent alone by tools/rawstore.py; duplicates are not judged; what cannot be delivered has no row)");
     for (size_t i = 0; i < 3; i++) {
         char folder[1024];
         struct dirent **names;
