@@ -1,0 +1,51 @@
+/*
+ * s3 - the few S3 operations that the product needs. Keys are plain text (encoded here); bucket NULL means dicom_bucket.
+ * Virtual-host style unless s3_path_style is set, the endpoint is an IP address, or the bucket is no plain DNS label.
+ */
+#ifndef STORESCP_AWS_S3_H
+#define STORESCP_AWS_S3_H
+
+#include "common/aws/client.h"
+
+#include <stdbool.h>
+
+/* ---- PutObject, asynchronous ------------------------------------------------------------------------------------------ */
+struct s3_put {
+    const char *bucket, *key; /* copied */
+    int fd;                   /* the whole file from offset 0 by pread; stays open and the caller's until done() */
+    int64_t bytes;
+    uint32_t crc32c; /* of the file: sent as x-amz-checksum-crc32c, verified by S3 before it stores anything */
+};
+struct s3_put_result {
+    int rc;         /* 0: S3 confirmed the whole object */
+    struct err why; /* rc != 0 */
+    char etag[80];  /* without quotes */
+    char sha256[65]; /* of the file, computed here before sending; "" if it never came that far */
+    char request_id[64];
+    int64_t hash_ms, transfer_ms;
+};
+typedef void (*s3_put_done)(void *ctx, const struct s3_put_result *result);
+/* Begins a transfer; done() is called exactly once from a later aws_client_run(), unless this returns an error. */
+int s3_put_begin(struct aws_client *c, const struct s3_put *put, s3_put_done done, void *ctx, struct err *e);
+
+/* ---- blocking ----------------------------------------------------------------------------------------------------------- */
+struct s3_head {
+    int64_t bytes;
+    char etag[80];
+    bool has_crc32c;
+    uint32_t crc32c;
+};
+/* ERR_AWS_NOT_FOUND if there is no such key. Asks for the checksum (x-amz-checksum-mode). */
+int s3_head(struct aws_client *c, const char *bucket, const char *key, struct s3_head *out, struct err *e);
+/* Reads bytes [from, from + limit) or to the end, at most limit, into a heap buffer that ends in a NUL beyond *size. limit is also the
+ * memory bound: a longer answer is cut there and not an error. free() it. ERR_AWS_NOT_FOUND as above. */
+int s3_get(struct aws_client *c, const char *bucket, const char *key, int64_t from, int64_t limit, char **body, size_t *size,
+           struct err *e);
+/* Every object below prefix in the order of the keys; a non-zero value of each() ends the listing and is returned. */
+int s3_list(struct aws_client *c, const char *bucket, const char *prefix, int (*each)(void *ctx, const char *key, int64_t bytes),
+            void *ctx, struct err *e);
+
+/* "s3://bucket/key" -> parts; ERR_ARGUMENT if it is none or does not fit. Pure. */
+int s3_uri_split(const char *uri, char *bucket, size_t bucket_size, char *key, size_t key_size);
+
+#endif
