@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { PROBLEMS_MAX = 64 };
+enum { PROBLEMS_MAX = 64, LINE_MAX_BYTES = 32768 };
 
 struct value {
     char *text;
@@ -44,6 +44,19 @@ static void problem(struct config *c, const char *format, ...)
         c->problems[c->problem_count++] = text;
     }
     va_end(args);
+}
+
+/* A choice: the unit lists the words, separated by '|'. Any case will do. */
+static bool is_choice(const char *unit, const char *text)
+{
+    size_t length = strlen(text);
+    for (const char *w = unit; w; w = strchr(w, '|')) {
+        w += *w == '|';
+        if (strcspn(w, "|") == length && strncasecmp(w, text, length) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Accepts the value when it is legal; a wrong one leaves what was there and is reported. */
@@ -83,25 +96,20 @@ static void set(struct config *c, size_t key, const char *text, const char *orig
             problem(c, "%s (%s): %zu characters, must be %lld to %lld", s->name, origin, length, s->minimum, s->maximum);
             return;
         }
-        if (s->unit[0] && strchr(s->unit, '|')) {
-            /* a choice: the unit lists the words */
-            char words[96];
-            bool known = false;
-            (void)snprintf(words, sizeof words, "%s", s->unit);
-            char *save = NULL;
-            for (char *w = strtok_r(words, "|", &save); w; w = strtok_r(NULL, "|", &save)) {
-                known = known || strcasecmp(w, text) == 0;
-            }
-            if (!known) {
-                problem(c, "%s (%s): \"%s\" is none of %s", s->name, origin, text, s->unit);
-                return;
-            }
+        if (s->unit[0] && strchr(s->unit, '|') && !is_choice(s->unit, text)) {
+            problem(c, "%s (%s): \"%s\" is none of %s", s->name, origin, text, s->unit);
+            return;
         }
     }
     char *copy = strdup(text);
     if (!copy) {
         problem(c, "out of memory");
         return;
+    }
+    if (strchr(s->unit, '|')) { /* whoever reads it compares with the words of the table */
+        for (char *p = copy; *p; p++) {
+            *p = (char)tolower((unsigned char)*p);
+        }
     }
     free(c->values[key].text);
     c->values[key].text = copy;
@@ -111,21 +119,63 @@ static void set(struct config *c, size_t key, const char *text, const char *orig
 
 struct file_pass {
     struct config *c;
+    FILE *file;
+    int line;      /* of the one that was read last; the handler is called before the next is read */
 };
+
+/* For inih: the next line. It must fit as a whole: the rest of a longer one would be taken for a line of its own. */
+static char *next_line(char *buffer, int size, void *user)
+{
+    struct file_pass *pass = user;
+    char *text = fgets(buffer, size, pass->file);
+    if (text) {
+        pass->line++;
+        if (!strchr(text, '\n') && !feof(pass->file)) {
+            problem(pass->c, "storescp.conf line %d is longer than %d characters", pass->line, LINE_MAX_BYTES);
+            for (int next = fgetc(pass->file); next != EOF && next != '\n';) {
+                next = fgetc(pass->file);
+            }
+            text[0] = '\0';
+        }
+    }
+    return text;
+}
 
 /* One line of storescp.conf. Sections group settings for people and mean nothing. */
 static int on_setting(void *user, const char *section, const char *name, const char *value)
 {
     struct file_pass *pass = user;
+    char origin[48];
     (void)section;
+    (void)snprintf(origin, sizeof origin, "storescp.conf line %d", pass->line);
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
         if (strcasecmp(settings[i].name, name) == 0 || (settings[i].alias[0] && strcmp(settings[i].alias, name) == 0)) {
-            set(pass->c, i, value, "storescp.conf");
+            set(pass->c, i, value, origin);
             return 1;
         }
     }
-    problem(pass->c, "storescp.conf: there is no setting \"%.60s\"; `storescpctl config` lists all", name);
+    problem(pass->c, "%s: there is no setting \"%.60s\"; `storescpctl config` lists all", origin, name);
     return 1;
+}
+
+/* Reads the file; -> the first line that is no setting, 0 if there is none. */
+static int parse_file(struct config *c, FILE *file)
+{
+    struct file_pass pass = {.c = c, .file = file};
+    /* inih's own limit of 200 characters cuts long lists without a word, and an indented line is no continuation here */
+    bool stack = ini_use_stack;
+    bool multiline = ini_allow_multiline;
+    int longest = ini_max_line;
+    int first = ini_initial_alloc;
+    ini_use_stack = false;
+    ini_allow_multiline = false;
+    ini_max_line = ini_initial_alloc = LINE_MAX_BYTES;
+    int line = ini_parse_stream(next_line, &pass, on_setting, &pass);
+    ini_use_stack = stack;
+    ini_allow_multiline = multiline;
+    ini_max_line = longest;
+    ini_initial_alloc = first;
+    return line;
 }
 
 static void read_environment(struct config *c)
@@ -180,12 +230,13 @@ int config_load(struct config **out, const char *home, struct err *e)
     }
     char path[4096];
     if (config_path(c, "storescp.conf", path, sizeof path) == 0) {
-        struct file_pass pass = {c};
         FILE *file = fopen(path, "re");
         if (file) {
-            int line = ini_parse_file(file, on_setting, &pass);
+            int line = parse_file(c, file);
             if (line > 0) {
                 problem(c, "storescp.conf line %d is not of the form name = value", line);
+            } else if (line < 0) {
+                problem(c, "storescp.conf cannot be read: out of memory");
             }
             (void)fclose(file);
         } else if (errno != ENOENT) {

@@ -1,0 +1,191 @@
+/*
+ * config: default < storescp.conf < environment; every wrong value is named with its line and its bounds.
+ * Guards two bugs: a value longer than 200 characters was cut without a word (a list of SOP classes lost its end), and an indented line
+ * was taken for the continuation of the one before.
+ */
+#include "common/runtime/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+struct fixture {
+    char home[64];
+    struct config *config;
+};
+
+static int set_up(void **out)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    (void)snprintf(f->home, sizeof f->home, "/tmp/config_test.XXXXXX");
+    *out = f;
+    for (size_t i = 0; i < CONFIG_COUNT; i++) { /* whatever the caller's shell has set */
+        char name[80] = "STORESCP_";
+        const struct config_setting *s = config_describe((enum config_key)i);
+        for (size_t k = 0; s->name[k] && k + 10 < sizeof name; k++) {
+            name[9 + k] = (char)(s->name[k] >= 'a' && s->name[k] <= 'z' ? s->name[k] - 32 : s->name[k]);
+        }
+        (void)unsetenv(name);
+        if (s->alias[0]) {
+            (void)unsetenv(s->alias);
+        }
+    }
+    (void)unsetenv("AWS_DEFAULT_REGION");
+    return mkdtemp(f->home) ? 0 : -1;
+}
+
+static int tear_down(void **in)
+{
+    struct fixture *f = *in;
+    char path[128];
+    config_free(&f->config);
+    (void)snprintf(path, sizeof path, "%s/storescp.conf", f->home);
+    (void)unlink(path);
+    (void)rmdir(f->home);
+    free(f);
+    return 0;
+}
+
+static int load(struct fixture *f, const char *text, struct err *e)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/storescp.conf", f->home);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    config_free(&f->config);
+    return config_load(&f->config, f->home, e);
+}
+
+static void defaults_without_a_file(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    assert_int_equal(config_load(&f->config, f->home, &e), 0);
+    assert_string_equal(config_home(f->config), f->home);
+    for (size_t i = 0; i < CONFIG_COUNT; i++) {
+        const struct config_setting *s = config_describe((enum config_key)i);
+        assert_string_equal(config_text(f->config, (enum config_key)i), s->preset);
+        assert_string_equal(config_origin(f->config, (enum config_key)i), "default");
+        assert_true(s->help[0] != '\0');
+    }
+    assert_int_equal(config_int(f->config, CFG_SCP_PORT), 11112);
+}
+
+static void the_environment_wins_and_the_line_is_named(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    (void)setenv("SCP_PORT", "12000", 1);
+    (void)setenv("STORESCP_SWEEP_MS", "70", 1);
+    (void)setenv("AWS_DEFAULT_REGION", "eu-west-2", 1);
+    assert_int_equal(load(f,
+                          "# a comment\n[receiver]\nscp_port = 11113\n\n   AE_Title = TWO ; the second\nsweep_ms=90\n"
+                          "require_called_ae_title = Yes\n",
+                          &e),
+                     0);
+    assert_int_equal(config_int(f->config, CFG_SCP_PORT), 12000);
+    assert_string_equal(config_origin(f->config, CFG_SCP_PORT), "environment SCP_PORT");
+    assert_int_equal(config_int(f->config, CFG_SWEEP_MS), 70);
+    assert_string_equal(config_text(f->config, CFG_AE_TITLE), "TWO");
+    assert_string_equal(config_origin(f->config, CFG_AE_TITLE), "storescp.conf line 5");
+    assert_true(config_bool(f->config, CFG_REQUIRE_CALLED_AE_TITLE));
+    assert_string_equal(config_text(f->config, CFG_AWS_REGION), "eu-west-2");
+    /* our own name wins over the alias; an empty variable sets nothing */
+    (void)setenv("STORESCP_SCP_PORT", "12001", 1);
+    (void)setenv("AWS_REGION", "", 1);
+    assert_int_equal(load(f, "", &e), 0);
+    assert_int_equal(config_int(f->config, CFG_SCP_PORT), 12001);
+    (void)unsetenv("STORESCP_SCP_PORT");
+    (void)unsetenv("SCP_PORT");
+    (void)unsetenv("STORESCP_SWEEP_MS");
+    (void)unsetenv("AWS_DEFAULT_REGION");
+    (void)unsetenv("AWS_REGION");
+}
+
+/* text of the file, and what the problem must say */
+static const struct {
+    const char *text, *says[3];
+} wrong[] = {
+    {"scp_port = 0\n", {"scp_port", "storescp.conf line 1", "1 to 65535"}},
+    {"\nscp_port = 12x\n", {"scp_port", "line 2", "whole number"}},
+    {"scp_port = 99999999999999999999\n", {"scp_port", "line 1", "65535"}},
+    {"scp_port =\n", {"scp_port", "line 1", "whole number"}},
+    {"s3_path_style = maybe\n", {"s3_path_style", "line 1", "neither true nor false"}},
+    {"log_level = loud\n", {"log_level", "line 1", "debug|info|warning|error"}},
+    {"log_level = warn\n", {"log_level", "line 1", "debug|info|warning|error"}},
+    {"log_level = info|\n", {"log_level", "line 1", "debug|info|warning|error"}},
+    {"ae_title = SEVENTEEN_LETTERS\n", {"ae_title", "line 1", "1 to 16"}},
+    {"a = 1\nscp_prot = 1\n", {"line 1", "there is no setting \"a\"", ""}},
+    {"scp_port = 1\nnonsense\n", {"storescp.conf line 2", "name = value", ""}},
+};
+
+static void what_is_wrong_is_said_in_words(void **in)
+{
+    struct fixture *f = *in;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct err e = {0};
+        assert_int_equal(load(f, wrong[i].text, &e), ERR_CONFIG);
+        assert_non_null(f->config);
+        for (size_t k = 0; k < 3; k++) {
+            if (!strstr(config_problem(f->config, 0), wrong[i].says[k])) {
+                fail_msg("\"%s\" does not say \"%s\"", config_problem(f->config, 0), wrong[i].says[k]);
+            }
+        }
+        assert_string_equal(e.text, config_problem(f->config, 0));
+    }
+    struct err e = {0};
+    assert_int_equal(load(f, "scp_port = 0\nbatch_max_count = 5001\n", &e), ERR_CONFIG);
+    assert_int_equal(config_int(f->config, CFG_SCP_PORT), 11112); /* a wrong one leaves the default */
+    assert_non_null(config_problem(f->config, 1));
+    assert_null(config_problem(f->config, 2));
+}
+
+static void choices_are_compared_in_any_case(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    assert_int_equal(load(f, "log_level = Warning\nsame_uid_other_content = IMPORT\n", &e), 0);
+    assert_string_equal(config_text(f->config, CFG_LOG_LEVEL), "warning");
+    assert_string_equal(config_text(f->config, CFG_SAME_UID_OTHER_CONTENT), "import");
+}
+
+static void a_long_list_is_kept_whole(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    static char text[40000] = "supported_sop_class_uids = ";
+    size_t used = strlen(text);
+    while (used < 27 + 15900) {
+        used += (size_t)snprintf(text + used, sizeof text - used, "1.2.840.10008.5.1.4.1.1.2,");
+    }
+    (void)snprintf(text + used, sizeof text - used, "1.9\n  scp_port = 4000\n");
+    assert_int_equal(load(f, text, &e), 0);
+    assert_int_equal(strlen(config_text(f->config, CFG_SUPPORTED_SOP_CLASS_UIDS)), used - 27 + 3);
+    assert_string_equal(config_origin(f->config, CFG_SCP_PORT), "storescp.conf line 2");
+    /* what does not fit is a problem, not a cut, and the next line is still line 2 */
+    memset(text + 27, '1', 33000);
+    (void)snprintf(text + 33027, sizeof text - 33027, "\nscp_port = 4000\n");
+    assert_int_equal(load(f, text, &e), ERR_CONFIG);
+    assert_non_null(strstr(e.text, "line 1 is longer than"));
+    assert_null(config_problem(f->config, 1));
+    assert_string_equal(config_origin(f->config, CFG_SCP_PORT), "storescp.conf line 2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(defaults_without_a_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_environment_wins_and_the_line_is_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_wrong_is_said_in_words, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(choices_are_compared_in_any_case, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_long_list_is_kept_whole, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
