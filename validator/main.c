@@ -63,15 +63,21 @@ static int compare_bytes(struct validator *v, const char *id, const char *other,
 
 /* Same SOP Instance UID, size and CRC32C: while both files are here, only equal bytes make a duplicate. The twin may have been judged
  * before, or stand earlier in this very round. A CRC32C is no proof: anybody can make two data sets that share one. */
-static int bytes_differ(struct validator *v, const struct state_instance *claim, size_t judged, bool *differ, struct err *e)
+static int bytes_differ(struct validator *v, const struct state_instance *claim, size_t judged, struct state_validation *out, struct err *e)
 {
+    bool *differ = &out->content_differs;
     struct state_instance twin;
     bool same = false;
     int rc = state_find_twin(v->state, claim, &twin, &same, e);
     if (rc < 0) {
         return rc;
     }
-    rc = rc == 1 && same ? compare_bytes(v, claim->r.id, twin.r.id, differ, e) : 0;
+    if (rc == 1 && same) {
+        rc = compare_bytes(v, claim->r.id, twin.r.id, differ, e);
+        (void)snprintf(out->compared_with, sizeof out->compared_with, "%s", twin.r.id);
+    } else {
+        rc = 0;
+    }
     for (size_t i = 0; rc == 0 && !*differ && i < judged; i++) {
         const struct state_received *other = &v->verdicts[i].claim->r;
         if (v->verdicts[i].refuse_code == 0 && other->data_bytes == claim->r.data_bytes && other->data_crc32c == claim->r.data_crc32c &&
@@ -111,7 +117,7 @@ static int judge(struct validator *v, const struct state_instance *claim, size_t
     (void)snprintf(out->identity.accession_number, sizeof out->identity.accession_number, "%s", scan.accession_number);
     (void)snprintf(out->identity.patient_id, sizeof out->identity.patient_id, "%s", scan.patient_id);
     (void)snprintf(out->identity.study_date, sizeof out->identity.study_date, "%s", scan.study_date);
-    rc = rc ? rc : bytes_differ(v, claim, judged, &out->content_differs, e);
+    rc = rc ? rc : bytes_differ(v, claim, judged, out, e);
     if (rc != 0 && err_class_of(rc) != ERR_CLASS_REFUSE) {
         return rc;
     }
@@ -125,11 +131,11 @@ static int judge(struct validator *v, const struct state_instance *claim, size_t
 
 static void after_commit(struct validator *v, const struct state_validation *d)
 {
-    static const char *const words[] = {"validated", "duplicate", "quarantined"};
+    static const char *const words[] = {"validated", "duplicate", "quarantined", "received"};
     struct err e = {0};
     const char *word = d->refuse_code ? "quarantined" : words[d->verdict];
-    if (d->fenced) {
-        return;
+    if (d->fenced || (d->refuse_code == 0 && d->verdict == VERDICT_AGAIN)) {
+        return; /* somebody else has it, or the next round will: nothing was decided */
     }
     if (d->refuse_code == 0 && d->verdict == VERDICT_VALIDATED) {
         handoff_send(v->handoff, d->claim->r.id, d->claim->r.file_bytes, d->claim->r.file_crc32c);

@@ -284,9 +284,23 @@ static const char remedy_reused[] =
     "compare both; to import this content too: storescpctl retry ID --accept, or set same_uid_other_content = import";
 static const char remedy_refused[] = "the sender must correct and send it again; after a change of rules: storescpctl retry ID";
 
+/* Was the twin compared with this claim, as struct state_validation says? */
+static bool is_compared(const struct state_validation *v, const struct state_validation *first, const char *twin)
+{
+    if (strcmp(v->compared_with, twin) == 0) {
+        return true;
+    }
+    for (const struct state_validation *earlier = first; earlier < v; earlier++) {
+        if (strcmp(earlier->claim->r.id, twin) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The verdict on one claim: identity first, so that support finds a quarantined instance by its study as well. */
-static int end_validation(struct state *s, struct state_validation *v, const struct state_batch_limits *limits, int64_t now,
-                          struct err *e)
+static int end_validation(struct state *s, struct state_validation *v, const struct state_validation *first,
+                          const struct state_batch_limits *limits, int64_t now, struct err *e)
 {
     const struct state_instance *c = v->claim;
     const struct state_identity *d = &v->identity;
@@ -314,6 +328,13 @@ static int end_validation(struct state *s, struct state_validation *v, const str
     rc = state_number(s, &accept, 0, e, "SELECT accept_other_content FROM instance WHERE id = ?1", "t", c->r.id);
     if (rc != 0) {
         return rc;
+    }
+    if (found == 1 && same && !accept && !is_compared(v, first, twin.r.id)) {
+        int changed = 0;
+        v->verdict = VERDICT_AGAIN;
+        rc = state_run(s, &changed, e, "UPDATE instance SET owner = NULL WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit", c->r.id,
+                       c->token, s->worker);
+        return rc == 0 && changed == 0 ? ERR_FENCED : rc;
     }
     if (found == 1 && same && !v->content_differs && !accept) {
         v->verdict = VERDICT_DUPLICATE;
@@ -351,7 +372,7 @@ int state_validated(struct state *s, struct state_validation *v, size_t count, c
     }
     for (size_t i = 0; rc == 0 && i < count; i++) {
         v[i].fenced = false;
-        rc = end_validation(s, &v[i], limits, now, e);
+        rc = end_validation(s, &v[i], v, limits, now, e);
         if (rc == ERR_FENCED) {
             v[i].fenced = true;
             rc = 0;

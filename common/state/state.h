@@ -89,7 +89,8 @@ struct state_batch_limits {
     int64_t max_bytes;
     bool import_other_content; /* same SOP Instance UID, other content: import (true) or quarantine (false) */
 };
-enum state_verdict { VERDICT_VALIDATED, VERDICT_DUPLICATE, VERDICT_UID_REUSED };
+/* VERDICT_AGAIN: put back, due at once, because a twin came in between whose bytes nobody has compared. */
+enum state_verdict { VERDICT_VALIDATED, VERDICT_DUPLICATE, VERDICT_UID_REUSED, VERDICT_AGAIN };
 /* The earlier instance with the same SOP Instance UID that is not refused, if any. same_content: size, syntax and CRC32C of
  * the data set are equal. Returns 1, 0 or negative. */
 int state_find_twin(struct state *s, const struct state_instance *claim, struct state_instance *twin, bool *same_content,
@@ -99,11 +100,14 @@ struct state_validation {
     struct state_identity identity;
     int refuse_code;      /* 0, or an err_code: quarantine with refuse_text */
     char refuse_text[320];
-    bool content_differs; /* the caller compared bytes with the twin and found them different although CRC32C agrees */
+    char compared_with[STATE_ID_SIZE]; /* the twin of the same size and CRC32C whose bytes the caller compared, or "" */
+    bool content_differs;              /* the bytes are different although CRC32C agrees */
     enum state_verdict verdict; /* out */
     bool fenced;                /* out: the claim was lost, nothing was done */
 };
-/* Ends many validator claims in one commit: identity, duplicate check, batch assignment (opening one, closing full ones). */
+/* Ends many validator claims in one commit: identity, duplicate check, batch assignment (opening one, closing full ones).
+ * A claim is called a duplicate only of a twin that was compared: compared_with, or a claim that stands before it in v (the caller
+ * compares those too). Another validator may have committed a twin since the comparison; then the verdict is VERDICT_AGAIN. */
 int state_validated(struct state *s, struct state_validation *v, size_t count, const struct state_batch_limits *limits,
                     struct err *e);
 /* Intent before effect: the key under which a claimed instance will be put; "<prefix>/<batch>/<id>.dcm". No write: derived. */

@@ -66,7 +66,7 @@ static void receive(struct fixture *f, const char *sop, uint32_t crc, char id[27
     (void)snprintf(id, 27, "%s", r.id);
 }
 
-static enum state_verdict validate_one(struct fixture *f, const char *id)
+static struct state_validation validate(struct fixture *f, const char *id, const char *compared_with)
 {
     static const struct state_batch_limits limits = {5000, 10000000000LL, false};
     struct state_instance claim;
@@ -76,10 +76,17 @@ static enum state_verdict validate_one(struct fixture *f, const char *id)
     assert_int_equal(count, 1);
     assert_string_equal(claim.r.id, id);
     struct state_validation v = {.claim = &claim};
+    (void)snprintf(v.compared_with, sizeof v.compared_with, "%s", compared_with);
     (void)snprintf(v.identity.study_uid, sizeof v.identity.study_uid, "1.2.3");
     assert_int_equal(state_validated(f->validator, &v, 1, &limits, &e), 0);
     assert_false(v.fenced);
-    return v.verdict;
+    v.claim = NULL;
+    return v;
+}
+
+static enum state_verdict validate_one(struct fixture *f, const char *id)
+{
+    return validate(f, id, "").verdict;
 }
 
 static void upload_one(struct fixture *f, struct state_instance *claim)
@@ -106,7 +113,7 @@ static void from_received_to_imported(void **in)
     receive(f, "1.2.3.4", 7, id);
     assert_int_equal(validate_one(f, id), VERDICT_VALIDATED);
     receive(f, "1.2.3.4", 7, other);
-    assert_int_equal(validate_one(f, other), VERDICT_DUPLICATE);
+    assert_int_equal(validate(f, other, id).verdict, VERDICT_DUPLICATE);
     receive(f, "1.2.3.4", 8, other);
     assert_int_equal(validate_one(f, other), VERDICT_UID_REUSED);
 
@@ -215,12 +222,59 @@ static void a_dead_workers_claims_are_free(void **in)
     assert_int_equal(validate_one(f, id), VERDICT_VALIDATED);
 }
 
+/*
+ * Two validators judge two contents of one SOP Instance UID, equal in size and CRC32C, at the same moment: each looked for a twin before
+ * the other's commit, found none, and compared no bytes. The second must not be called a duplicate of what it was never compared with.
+ */
+static void a_twin_that_nobody_compared_makes_no_duplicate(void **in)
+{
+    static const struct state_batch_limits limits = {5000, 10000000000LL, false};
+    struct fixture *f = *in;
+    struct state *second = worker(f->home, STAGE_VALIDATOR);
+    struct state_instance one;
+    struct state_instance other;
+    struct err e = {0};
+    size_t count = 0;
+    char id[27];
+    char later[27];
+    receive(f, "1.2.3.7", 5, id);
+    receive(f, "1.2.3.7", 5, later);
+    assert_int_equal(state_claim(f->validator, STAGE_VALIDATOR, &one, 1, &count, &e), 0);
+    assert_int_equal(state_claim(second, STAGE_VALIDATOR, &other, 1, &count, &e), 0);
+    struct state_validation v = {.claim = &one, .identity.study_uid = "1.2.3"};
+    struct state_validation w = {.claim = &other, .identity.study_uid = "1.2.3"};
+    assert_int_equal(state_validated(f->validator, &v, 1, &limits, &e), 0);
+    assert_int_equal(v.verdict, VERDICT_VALIDATED);
+    assert_int_equal(state_validated(second, &w, 1, &limits, &e), 0);
+    assert_int_equal(w.verdict, VERDICT_AGAIN);
+    /* it is due at once, and judged with the comparison */
+    assert_int_equal(state_claim(second, STAGE_VALIDATOR, &other, 1, &count, &e), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(other.attempts, 0);
+    struct state_validation x = {.claim = &other, .identity.study_uid = "1.2.3", .content_differs = true};
+    (void)snprintf(x.compared_with, sizeof x.compared_with, "%s", one.r.id);
+    assert_int_equal(state_validated(second, &x, 1, &limits, &e), 0);
+    assert_int_equal(x.verdict, VERDICT_UID_REUSED);
+    /* within one call the caller has compared each with those before it */
+    struct state_instance both[2];
+    receive(f, "1.2.3.8", 6, id);
+    receive(f, "1.2.3.8", 6, later);
+    assert_int_equal(state_claim(second, STAGE_VALIDATOR, both, 2, &count, &e), 0);
+    assert_int_equal(count, 2);
+    struct state_validation pair[2] = {{.claim = &both[0], .identity.study_uid = "1.2.3"}, {.claim = &both[1], .identity.study_uid = "1.2.3"}};
+    assert_int_equal(state_validated(second, pair, 2, &limits, &e), 0);
+    assert_int_equal(pair[0].verdict, VERDICT_VALIDATED);
+    assert_int_equal(pair[1].verdict, VERDICT_DUPLICATE);
+    state_close(&second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(from_received_to_imported, set_up, tear_down),
         cmocka_unit_test_setup_teardown(unmentioned_goes_to_a_new_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dead_workers_claims_are_free, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_twin_that_nobody_compared_makes_no_duplicate, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
