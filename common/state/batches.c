@@ -87,7 +87,7 @@ int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, i
                    "iiit", now, now - quiet_ms, now - max_age_ms, s->worker);
     if (rc == 0) {
         rc = state_run(s, closed, e,
-                       "UPDATE batch SET state = 'closed', closed_ms = ?1, next_attempt_ms = ?1 "
+                       "UPDATE batch INDEXED BY batch_open SET state = 'closed', closed_ms = ?1, next_attempt_ms = ?1 "
                        "WHERE state = 'open' AND (last_added_ms <= ?2 OR opened_ms <= ?3)",
                        "iii", now, now - quiet_ms, now - max_age_ms);
     }
@@ -107,130 +107,183 @@ static enum state_batch_state state_of(const char *name)
     return BATCH_DONE;
 }
 
-/* Closed batches with nothing left in them (all refused, or moved to another batch) end without a job. */
-static int end_empty(struct state *s, int64_t now, struct err *e)
+/* One statement for each kind of work, the state as a literal: only then SQLite uses the partial index of that state. */
+static const char due_starting[] = "SELECT id FROM batch INDEXED BY batch_starting WHERE state = 'starting' AND owner IS NULL "
+                                   "AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
+static const char due_closed[] =
+    "SELECT id FROM batch INDEXED BY batch_closed WHERE state = 'closed' AND owner IS NULL AND next_attempt_ms <= ?1 AND NOT EXISTS "
+    "(SELECT 1 FROM instance i INDEXED BY instance_batch WHERE i.batch = batch.id AND i.state = 'validated') "
+    "ORDER BY next_attempt_ms, id LIMIT 1";
+static const char due_running[] = "SELECT id FROM batch INDEXED BY batch_running WHERE state = 'running' AND owner IS NULL "
+                                  "AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
+static const char due_reconciling[] = "SELECT id FROM batch INDEXED BY batch_reconciling WHERE state = 'reconciling' AND owner IS NULL "
+                                      "AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
+
+/* The id of the batch that has been due longest, "" if none. Reads only. */
+static int look(struct state *s, enum state_batch_work work, int64_t now, char id[STATE_ID_SIZE], struct err *e)
 {
-    int64_t any = 0;
-    static const char look[] =
-        "SELECT 1 FROM batch b WHERE b.state = 'closed' AND b.owner IS NULL AND NOT EXISTS (SELECT 1 FROM instance i "
-        "WHERE i.batch = b.id AND i.state IN ('validated', 'uploaded', 'importing')) LIMIT 1";
-    int rc = state_number(s, &any, 0, e, look, "");
-    if (rc != 0 || any == 0 || (rc = state_begin(s, e)) != 0) {
-        return rc;
+    const char *const sql[] = {work == WORK_START ? due_starting : work == WORK_POLL ? due_running : due_reconciling,
+                               work == WORK_START ? due_closed : NULL};
+    id[0] = '\0';
+    for (size_t i = 0; i < 2 && sql[i] && !id[0]; i++) {
+        sqlite3_stmt *q = state_prepare(s, sql[i], e);
+        if (!q || state_bind(q, "i", now) != 0) {
+            return ERR_DATABASE;
+        }
+        int step = sqlite3_step(q);
+        if (step == SQLITE_ROW) {
+            state_column(q, 0, id, STATE_ID_SIZE);
+        }
+        int rc = step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for a batch");
+        (void)sqlite3_reset(q);
+        if (rc != 0) {
+            return rc;
+        }
     }
-    rc = state_run(s, NULL, e,
-                   "UPDATE batch SET state = 'done', ended_ms = ?1 WHERE state = 'closed' AND owner IS NULL AND NOT EXISTS "
-                   "(SELECT 1 FROM instance i WHERE i.batch = batch.id AND i.state IN ('validated', 'uploaded', 'importing'))",
-                   "i", now);
-    return state_end(s, rc, e);
+    return 0;
 }
 
-int state_batch_claim(struct state *s, struct state_batch *out, bool *found, struct err *e)
+static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out, struct err *e)
 {
-    int64_t now = clock_wall_ms();
-    *found = false;
-    int rc = end_empty(s, now, e);
-    if (rc != 0) {
-        return rc;
+    char name[16];
+    state_column(q, 0, out->id, sizeof out->id);
+    state_column(q, 1, out->study_uid, sizeof out->study_uid);
+    state_column(q, 2, name, sizeof name);
+    out->state = state_of(name);
+    out->token = sqlite3_column_int64(q, 3);
+    out->attempts = sqlite3_column_int(q, 4);
+    out->instance_count = sqlite3_column_int64(q, 5);
+    out->bytes = sqlite3_column_int64(q, 6);
+    const char *error = (const char *)sqlite3_column_text(q, 7);
+    out->error_code = error ? err_code_of(error) : 0;
+    (void)sqlite3_reset(q);
+    q = state_prepare(s,
+                      "SELECT clientToken, jobId, jobStatus, message, inputS3Uri, outputS3Uri, datastoreId, dataAccessRoleArn, submittedAt,"
+                      " endedAt, (SELECT max(at_ms) FROM event WHERE batch = ?1 AND instance IS NULL AND to_state = 'starting'),"
+                      " (SELECT s3_key FROM instance WHERE batch = ?1 AND s3_key IS NOT NULL LIMIT 1),"
+                      " (SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')) "
+                      "FROM (SELECT ?1 AS id) LEFT JOIN import_job ON batch = id",
+                      e);
+    if (!q || state_bind(q, "t", out->id) != 0) {
+        return ERR_DATABASE;
     }
-#define DUE                                                                                                            \
-    "FROM batch b WHERE b.state <> 'done' AND b.state <> 'open' AND b.owner IS NULL AND b.next_attempt_ms <= ?1 "               \
-    "AND (b.state <> 'closed' OR (EXISTS (SELECT 1 FROM instance i WHERE i.batch = b.id AND i.state = 'uploaded') "             \
-    "AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.batch = b.id AND i.state = 'validated'))) "                               \
-    "ORDER BY CASE b.state WHEN 'reconciling' THEN 0 WHEN 'running' THEN 1 WHEN 'starting' THEN 2 ELSE 3 END,"                  \
-    " b.next_attempt_ms LIMIT 1"
+    int step = sqlite3_step(q);
+    if (step == SQLITE_ROW) {
+        state_column(q, 0, out->client_token, sizeof out->client_token);
+        state_column(q, 1, out->job_id, sizeof out->job_id);
+        state_column(q, 2, out->job_status, sizeof out->job_status);
+        state_column(q, 3, out->job_message, sizeof out->job_message);
+        state_column(q, 4, out->input_s3_uri, sizeof out->input_s3_uri);
+        state_column(q, 5, out->output_s3_uri, sizeof out->output_s3_uri);
+        state_column(q, 6, out->datastore_id, sizeof out->datastore_id);
+        state_column(q, 7, out->role_arn, sizeof out->role_arn);
+        out->submitted_ms = sqlite3_column_int64(q, 8);
+        out->ended_ms = sqlite3_column_int64(q, 9);
+        out->starting_ms = sqlite3_column_int64(q, 10);
+        state_column(q, 11, out->s3_key, sizeof out->s3_key);
+        out->jobs_count = sqlite3_column_int64(q, 12);
+    }
+    int rc = step == SQLITE_ROW ? 0 : state_sql_error(s, e, "read a batch");
+    (void)sqlite3_reset(q);
+    return rc;
+}
+
+/* A closed batch that everything has left (refused, or moved to another batch) ends without a job. Inside a transaction. */
+static int end_if_empty(struct state *s, struct state_batch *b, int64_t now, bool *empty, struct err *e)
+{
     int64_t any = 0;
-    rc = state_number(s, &any, 0, e, "SELECT 1 " DUE, "i", now);
-    if (rc != 0 || any == 0 || (rc = state_begin(s, e)) != 0) {
+    *empty = false;
+    int rc = b->state == BATCH_CLOSED
+                 ? state_number(s, &any, 0, e, "SELECT 1 FROM instance WHERE batch = ?1 AND state = 'uploaded' LIMIT 1", "t", b->id)
+                 : 0;
+    if (rc != 0 || any != 0 || b->state != BATCH_CLOSED) {
         return rc;
     }
-    memset(out, 0, sizeof *out);
-    sqlite3_stmt *q = state_prepare(s,
-                                    "UPDATE batch SET owner = ?2, token = token + 1 WHERE id = (SELECT b.id " DUE ") RETURNING id,"
-                                    " study_uid, state, token, attempts, instance_count, bytes, next_attempt_ms",
-                                    e);
-    rc = q ? state_bind(q, "it", now, s->worker) : ERR_DATABASE;
-    if (rc == 0 && sqlite3_step(q) == SQLITE_ROW) {
-        char name[16];
-        *found = true;
-        state_column(q, 0, out->id, sizeof out->id);
-        state_column(q, 1, out->study_uid, sizeof out->study_uid);
-        state_column(q, 2, name, sizeof name);
-        out->state = state_of(name);
-        out->token = sqlite3_column_int64(q, 3);
-        out->attempts = sqlite3_column_int(q, 4);
-        out->instance_count = sqlite3_column_int64(q, 5);
-        out->bytes = sqlite3_column_int64(q, 6);
-        out->next_ms = sqlite3_column_int64(q, 7);
-    }
-    if (q) {
-        (void)sqlite3_reset(q);
-    }
-    if (rc == 0 && *found) {
-        q = state_prepare(
-            s, "SELECT clientToken, jobId, jobStatus, inputS3Uri, outputS3Uri, submittedAt FROM import_job WHERE batch = ?1", e);
-        rc = q ? state_bind(q, "t", out->id) : ERR_DATABASE;
-        if (rc == 0 && sqlite3_step(q) == SQLITE_ROW) {
-            state_column(q, 0, out->client_token, sizeof out->client_token);
-            state_column(q, 1, out->job_id, sizeof out->job_id);
-            state_column(q, 2, out->job_status, sizeof out->job_status);
-            state_column(q, 3, out->input_s3_uri, sizeof out->input_s3_uri);
-            state_column(q, 4, out->output_s3_uri, sizeof out->output_s3_uri);
-            out->started_ms = sqlite3_column_int64(q, 5);
+    *empty = true;
+    rc = state_run(s, NULL, e, "UPDATE batch SET state = 'done', owner = NULL, ended_ms = ?2 WHERE id = ?1", "ti", b->id, now);
+    return rc ? rc : state_batch_event(s, b->id, "closed", "done", NULL, "no instance is left in it", now, e);
+}
+
+int state_batch_claim(struct state *s, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e)
+{
+    enum { TRIES = 64 }; /* of losing the race against other importers, or of ending empty batches */
+    int rc = 0;
+    *found = false;
+    for (int i = 0; rc == 0 && !*found && i < TRIES; i++) {
+        int64_t now = clock_wall_ms();
+        char id[STATE_ID_SIZE];
+        bool empty = false;
+        bool ours = false;
+        rc = look(s, work, now, id, e);
+        if (rc != 0 || !id[0] || (rc = state_begin(s, e)) != 0) {
+            return rc;
+        }
+        memset(out, 0, sizeof *out);
+        sqlite3_stmt *q = state_prepare(s,
+                                        "UPDATE batch SET owner = ?2, token = token + 1 WHERE id = ?1 AND owner IS NULL AND "
+                                        "next_attempt_ms <= ?3 AND state NOT IN ('open', 'done') RETURNING id, study_uid, state, token,"
+                                        " attempts, instance_count, bytes, error_code",
+                                        e);
+        rc = q ? state_bind(q, "tti", id, s->worker, now) : ERR_DATABASE;
+        int step = rc == 0 ? sqlite3_step(q) : SQLITE_DONE;
+        if (step == SQLITE_ROW) {
+            ours = true;
+            rc = read_claim(s, q, out, e);
+        } else if (rc == 0 && step != SQLITE_DONE) {
+            rc = state_sql_error(s, e, "claim a batch");
         }
         if (q) {
             (void)sqlite3_reset(q);
         }
-    }
-    rc = state_end(s, rc, e);
-    if (rc != 0) {
-        *found = false;
+        rc = rc == 0 && ours ? end_if_empty(s, out, now, &empty, e) : rc;
+        rc = state_end(s, rc, e);
+        *found = rc == 0 && ours && !empty;
     }
     return rc;
 }
 
-int state_start_permit(struct state *s, int per_minute, int burst, int running_max, int64_t *wait_ms, struct err *e)
+int state_batch_unclaim(struct state *s, const struct state_batch *b, struct err *e)
 {
-    int64_t now = clock_wall_ms();
-    int64_t running = 0;
-    double tokens = burst;
-    int64_t filled = now;
     int rc = state_begin(s, e);
-    if (rc != 0) {
-        return rc;
-    }
-    rc = state_number(s, &running, 0, e, "SELECT count(*) FROM batch INDEXED BY batch_work WHERE state <> 'done' AND state IN "
-                                         "('starting', 'running') AND next_attempt_ms >= 0", "");
+    return rc ? rc
+              : state_end(s, state_run(s, NULL, e, "UPDATE batch SET owner = NULL WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit",
+                                       b->id, b->token, s->worker), e);
+}
+
+/* ---- the start bucket -------------------------------------------------------------------------------------------------------- */
+
+int state_take_start(struct state *s, const struct state_start_limits *limits, bool new_job, int64_t now, int64_t *wait_ms, struct err *e)
+{
+    int64_t running = 0;
+    double tokens = limits->burst;
+    double rate = limits->per_minute / 60000.0; /* a millisecond */
+    int64_t filled = now;
+    int rc = new_job ? state_number(s, &running, 0, e,
+                                    "SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')", "")
+                     : 0;
     sqlite3_stmt *q = rc == 0 ? state_prepare(s, "SELECT tokens, filled_ms FROM start_bucket WHERE one = 1", e) : NULL;
-    if (rc == 0 && q && sqlite3_step(q) == SQLITE_ROW) {
+    if (!q) {
+        return rc ? rc : ERR_DATABASE;
+    }
+    if (sqlite3_step(q) == SQLITE_ROW) {
         tokens = sqlite3_column_double(q, 0);
         filled = sqlite3_column_int64(q, 1);
     }
-    if (q) {
-        (void)sqlite3_reset(q);
+    (void)sqlite3_reset(q);
+    tokens += now > filled ? (double)(now - filled) * rate : 0; /* a clock that was set back fills nothing, and filling begins anew */
+    tokens = tokens > limits->burst ? limits->burst : tokens;
+    if (new_job && running >= limits->running_max) {
+        *wait_ms = 1000;
+    } else if (tokens < 1.0) {
+        *wait_ms = (int64_t)((1.0 - tokens) / rate) + 1;
+    } else {
+        *wait_ms = 0;
+        tokens -= 1.0;
     }
-    if (rc == 0) {
-        double rate = per_minute / 60000.0; /* a millisecond */
-        if (now > filled) {
-            tokens += (double)(now - filled) * rate;
-        }
-        if (tokens > burst) {
-            tokens = burst;
-        }
-        if (running >= running_max) {
-            *wait_ms = 1000;
-        } else if (tokens < 1.0) {
-            *wait_ms = (int64_t)((1.0 - tokens) / rate) + 1;
-        } else {
-            *wait_ms = 0;
-            tokens -= 1.0;
-        }
-        rc = state_run(s, NULL, e,
-                       "INSERT INTO start_bucket (one, tokens, filled_ms) VALUES (1, ?1, ?2) "
-                       "ON CONFLICT (one) DO UPDATE SET tokens = ?1, filled_ms = ?2",
-                       "di", tokens, now);
-    }
-    return state_end(s, rc, e);
+    return state_run(s, NULL, e,
+                     "INSERT INTO start_bucket (one, tokens, filled_ms) VALUES (1, ?1, ?2) "
+                     "ON CONFLICT (one) DO UPDATE SET tokens = ?1, filled_ms = ?2",
+                     "di", tokens, now);
 }
 
 int state_batch_defer(struct state *s, struct state_batch *b, const char *job_status, const struct err *why,
@@ -241,12 +294,15 @@ int state_batch_defer(struct state *s, struct state_batch *b, const char *job_st
     if (rc != 0) {
         return rc;
     }
+    enum err_class class = why ? err_class_of(why->code) : ERR_CLASS_NONE;
+    bool charged = why && class != ERR_CLASS_RETRY_SOON && class != ERR_CLASS_PEER_DOWN && class != ERR_CLASS_CONFIG;
     rc = state_run(s, &changed, e,
-                   "UPDATE batch SET owner = NULL, next_attempt_ms = ?4, attempts = CASE WHEN ?5 IS NULL THEN 0 ELSE attempts + 1 END,"
+                   "UPDATE batch SET owner = NULL, next_attempt_ms = ?4, attempts = CASE WHEN ?5 IS NULL THEN 0 ELSE attempts + ?7 END,"
                    " error_code = ?5, error_text = ?6 WHERE id = ?1 AND token = ?2 AND owner = ?3",
-                   "titiet", b->id, b->token, s->worker, next_ms, why ? err_name(why->code) : NULL, why ? why->text : NULL);
+                   "titieti", b->id, b->token, s->worker, next_ms, why ? err_name(why->code) : NULL, why ? why->text : NULL,
+                   (int64_t)charged);
     if (rc == 0 && changed == 0) {
-        rc = ERR_FENCED;
+        rc = err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id);
     }
     if (rc == 0 && job_status) {
         rc = state_run(s, NULL, e, "UPDATE import_job SET jobStatus = ?2 WHERE batch = ?1", "tt", b->id, job_status);
@@ -255,6 +311,11 @@ int state_batch_defer(struct state *s, struct state_batch *b, const char *job_st
         rc = state_batch_event(s, b->id, NULL, NULL, err_name(why->code), why->text, clock_wall_ms(), e);
     }
     return state_end(s, rc, e);
+}
+
+int state_batch_open_count(struct state *s, const char *batch, int64_t *count, struct err *e)
+{
+    return state_number(s, count, 0, e, "SELECT count(*) FROM instance WHERE batch = ?1 AND state = 'importing'", "t", batch);
 }
 
 int state_batch_instances(struct state *s, const char *batch,

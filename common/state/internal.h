@@ -57,6 +57,10 @@ int state_move(struct state *s, const char *id, int64_t token, const char *from,
  * the next. now_ms is the clock of the transaction. Inside a transaction. batch receives the id. */
 int state_assign_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes,
                        const struct state_batch_limits *limits, int64_t now_ms, char batch[STATE_ID_SIZE], struct err *e);
+/* Takes a token from the bucket of starts, and for a new job looks at the running ones too. *wait_ms as in state_batch_starting().
+ * Inside a transaction that must be committed in both cases. */
+int state_take_start(struct state *s, const struct state_start_limits *limits, bool new_job, int64_t now_ms, int64_t *wait_ms,
+                     struct err *e);
 /* An event that belongs to a batch. Inside a transaction. */
 int state_batch_event(struct state *s, const char *batch, const char *from, const char *to, const char *code,
                       const char *note, int64_t now_ms, struct err *e);

@@ -10,8 +10,6 @@
 
 enum { CHUNK = 500, RETRY_BASE_MS = 2000, RETRY_CEILING_MS = 600000 };
 
-static const struct state_batch_limits whole_job = {5000, 10000000000LL, true};
-
 /* The one place where a claimed batch changes its state. Inside a transaction. keep: the claim stays ours. */
 static int move_batch(struct state *s, struct state_batch *b, const char *from, const char *to, bool keep, int64_t next_ms,
                       const char *note, int64_t now, struct err *e)
@@ -28,21 +26,15 @@ static int move_batch(struct state *s, struct state_batch *b, const char *from, 
     return rc == 0 ? state_batch_event(s, b->id, from, to, NULL, note, now, e) : rc;
 }
 
-int state_batch_starting(struct state *s, struct state_batch *b, const char *input_uri, const char *output_uri,
-                         const char *datastore_id, const char *role_arn, struct err *e)
+/* The intent: job row, instances, state. Inside a transaction. */
+static int store_intent(struct state *s, struct state_batch *b, const char *token, const char *input_uri, const char *output_uri,
+                        const char *datastore_id, const char *role_arn, int64_t now, struct err *e)
 {
-    int64_t now = clock_wall_ms();
-    char token[65];
-    (void)snprintf(token, sizeof token, "storescp-%s", b->id);
-    int rc = state_begin(s, e);
-    if (rc != 0) {
-        return rc;
-    }
-    rc = move_batch(s, b, "closed", "starting", true, now, NULL, now, e);
+    int rc = move_batch(s, b, "closed", "starting", true, now, NULL, now, e);
     if (rc == 0) {
         rc = state_run(s, NULL, e,
                        "INSERT INTO import_job (batch, clientToken, jobName, inputS3Uri, outputS3Uri, datastoreId, dataAccessRoleArn) "
-                       "VALUES (?1, ?2, ?1, ?3, ?4, ?5, ?6) ON CONFLICT (batch) DO NOTHING",
+                       "VALUES (?1, ?2, ?1, ?3, ?4, ?5, ?6)",
                        "tttttt", b->id, token, input_uri, output_uri, datastore_id, role_arn);
     }
     if (rc == 0) {
@@ -57,14 +49,54 @@ int state_batch_starting(struct state *s, struct state_batch *b, const char *inp
                        "WHERE batch = ?1 AND state = 'uploaded'",
                        "ti", b->id, now);
     }
+    return rc;
+}
+
+int state_batch_starting(struct state *s, struct state_batch *b, const struct state_start_limits *limits, const char *input_uri,
+                         const char *output_uri, const char *datastore_id, const char *role_arn, int64_t *wait_ms, struct err *e)
+{
+    int64_t now = clock_wall_ms();
+    char token[65];
+    (void)snprintf(token, sizeof token, "storescp-%s", b->id);
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = state_take_start(s, limits, true, now, wait_ms, e);
+    if (rc == 0 && *wait_ms == 0) {
+        rc = store_intent(s, b, token, input_uri, output_uri, datastore_id, role_arn, now, e);
+    }
     rc = state_end(s, rc, e);
-    if (rc == 0) {
+    if (rc == 0 && *wait_ms == 0) {
         b->state = BATCH_STARTING;
+        b->starting_ms = now;
         (void)snprintf(b->client_token, sizeof b->client_token, "%s", token);
         (void)snprintf(b->input_s3_uri, sizeof b->input_s3_uri, "%s", input_uri);
         (void)snprintf(b->output_s3_uri, sizeof b->output_s3_uri, "%s", output_uri);
+        (void)snprintf(b->datastore_id, sizeof b->datastore_id, "%s", datastore_id);
+        (void)snprintf(b->role_arn, sizeof b->role_arn, "%s", role_arn);
     }
     return rc;
+}
+
+int state_batch_starting_again(struct state *s, struct state_batch *b, const struct state_start_limits *limits, int64_t *wait_ms,
+                               struct err *e)
+{
+    int changed = 0;
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = state_take_start(s, limits, false, clock_wall_ms(), wait_ms, e);
+    if (rc == 0 && *wait_ms == 0) {
+        rc = state_run(s, &changed, e,
+                       "UPDATE batch SET error_code = NULL WHERE id = ?1 AND token = ?2 AND owner = ?3 AND state = 'starting'", "tit",
+                       b->id, b->token, s->worker);
+        if (rc == 0 && changed == 0) {
+            rc = err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id);
+        }
+    }
+    return state_end(s, rc, e);
 }
 
 int state_batch_running(struct state *s, struct state_batch *b, const char *job_id, const char *job_status,
@@ -106,52 +138,58 @@ int state_batch_ended(struct state *s, struct state_batch *b, const char *job_st
 
 /* ---- results ------------------------------------------------------------------------------------------------------------- */
 
+/* importing -> failed with a remedy. Inside a transaction. */
+static int fail_instance(struct state *s, const char *id, const struct err *why, const char *remedy, int64_t now, struct err *e)
+{
+    int rc = state_move(s, id, -1, "importing", "failed", now, err_name(why->code), why->text, e);
+    return rc ? rc : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "te", id, remedy);
+}
+
 /* importing -> validated in a new batch, or -> failed when enough jobs failed on it. Inside a transaction. */
-static int send_back(struct state *s, const char *id, const struct err *why, int attempts_max, int64_t now, struct err *e)
+static int send_back(struct state *s, const char *id, const struct err *why, const struct state_again *again, int64_t now, struct err *e)
 {
     char study[STATE_UID_SIZE] = "";
     char batch[STATE_ID_SIZE];
     int64_t bytes = 0;
-    int attempts = 0;
+    int jobs = 0;
+    bool released = false;
     sqlite3_stmt *q = state_prepare(
-        s, "SELECT study_uid, file_bytes, attempts, released_ms IS NOT NULL FROM instance WHERE id = ?1 AND state = 'importing'", e);
+        s, "SELECT study_uid, file_bytes, import_attempts, released_ms IS NOT NULL FROM instance WHERE id = ?1 AND state = 'importing'", e);
     if (!q || state_bind(q, "t", id) != 0) {
         return ERR_DATABASE;
     }
-    bool there = sqlite3_step(q) == SQLITE_ROW;
-    bool released = false;
-    if (there) {
+    int step = sqlite3_step(q);
+    if (step == SQLITE_ROW) {
         state_column(q, 0, study, sizeof study);
         bytes = sqlite3_column_int64(q, 1);
-        attempts = sqlite3_column_int(q, 2) + 1;
+        jobs = sqlite3_column_int(q, 2) + 1;
         released = sqlite3_column_int(q, 3) != 0;
     }
+    int rc = step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "read an instance");
     (void)sqlite3_reset(q);
-    if (!there) {
-        return 0; /* another pass has settled it already */
+    if (rc != 0 || step != SQLITE_ROW) {
+        return rc; /* DONE: another pass has settled it already */
     }
-    if (attempts >= attempts_max || released) {
-        int rc = state_move(s, id, -1, "importing", "failed", now, err_name(why->code), why->text, e);
-        return rc != 0 ? rc
-                       : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2, attempts = ?3 WHERE id = ?1", "tti", id,
-                                   "look at the job's message; then try again with a new import job: storescpctl retry ID",
-                                   (int64_t)attempts);
+    rc = state_run(s, NULL, e, "UPDATE instance SET import_attempts = ?2 WHERE id = ?1", "ti", id, (int64_t)jobs);
+    if (rc == 0 && (jobs >= again->attempts_max || released)) {
+        return fail_instance(s, id, why,
+                             released ? "its spool file is gone, so it cannot be uploaded again: have the image sent again"
+                                      : "look at the job's message; then try again with a new import job: storescpctl retry ID",
+                             now, e);
     }
-    int rc = state_move(s, id, -1, "importing", "validated", now, err_name(why->code), why->text, e);
+    rc = rc ? rc : state_move(s, id, -1, "importing", "validated", now, err_name(why->code), why->text, e);
     if (rc == 0) {
-        rc = state_assign_batch(s, id, study, bytes, &whole_job, now, batch, e);
+        rc = state_assign_batch(s, id, study, bytes, &again->limits, now, batch, e);
     }
     if (rc == 0) {
         rc = state_run(s, NULL, e,
-                       "UPDATE instance SET attempts = ?2, next_attempt_ms = ?3, error_code = ?4, error_text = ?5, job_id = NULL "
-                       "WHERE id = ?1",
-                       "tiitt", id, (int64_t)attempts,
-                       now + backoff_ms(attempts - 1, RETRY_BASE_MS, RETRY_CEILING_MS, random_u32()), err_name(why->code), why->text);
+                       "UPDATE instance SET next_attempt_ms = ?2, error_code = ?3, error_text = ?4, job_id = NULL WHERE id = ?1", "titt",
+                       id, now + backoff_ms(jobs - 1, RETRY_BASE_MS, RETRY_CEILING_MS, random_u32()), err_name(why->code), why->text);
     }
     return rc;
 }
 
-static int settle(struct state *s, struct state_batch *b, const struct state_result *r, int attempts_max, int64_t now,
+static int settle(struct state *s, struct state_batch *b, const struct state_result *r, const struct state_again *again, int64_t now,
                   struct err *e)
 {
     int64_t ours = 0;
@@ -161,14 +199,13 @@ static int settle(struct state *s, struct state_batch *b, const struct state_res
         return rc;
     }
     if (r->kind == RESULT_RETRY) {
-        return send_back(s, r->id, &r->why, attempts_max, now, e);
+        return send_back(s, r->id, &r->why, again, now, e);
     }
     if (r->kind == RESULT_REFUSED) {
-        rc = state_move(s, r->id, -1, "importing", "failed", now, err_name(r->why.code), r->why.text, e);
-        return rc != 0 ? rc
-                       : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", r->id,
-                                   "HealthImaging cannot take this file: have the sender correct and re-send it; to try the same "
-                                   "file again: storescpctl retry ID");
+        return fail_instance(s, r->id, &r->why,
+                             "HealthImaging cannot take this file: have the sender correct and re-send it; to try the same file again: "
+                             "storescpctl retry ID",
+                             now, e);
     }
     rc = state_move(s, r->id, -1, "importing", "imported", now, NULL, r->warning[0] ? r->warning : NULL, e);
     if (rc == 0) {
@@ -190,63 +227,67 @@ static int settle(struct state *s, struct state_batch *b, const struct state_res
     return rc;
 }
 
-int state_batch_results(struct state *s, struct state_batch *b, const struct state_result *r, size_t count, int attempts_max,
-                        struct err *e)
+/* Is the batch still ours? Inside a transaction. */
+static int check_claim(struct state *s, const struct state_batch *b, struct err *e)
+{
+    int64_t mine = 0;
+    int rc = state_number(s, &mine, 0, e, "SELECT 1 FROM batch WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit", b->id, b->token,
+                          s->worker);
+    return rc == 0 && !mine ? err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id) : rc;
+}
+
+int state_batch_results(struct state *s, struct state_batch *b, const struct state_result *r, size_t count,
+                        const struct state_again *again, struct err *e)
 {
     int rc = 0;
     for (size_t from = 0; rc == 0 && from < count; from += CHUNK) {
         int64_t now = clock_wall_ms();
-        int64_t mine = 0;
         rc = state_begin(s, e);
         if (rc != 0) {
             return rc;
         }
-        rc = state_number(s, &mine, 0, e, "SELECT 1 FROM batch WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit", b->id, b->token,
-                          s->worker);
-        if (rc == 0 && !mine) {
-            rc = err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id);
-        }
+        rc = check_claim(s, b, e);
         for (size_t i = from; rc == 0 && i < count && i < from + CHUNK; i++) {
-            rc = settle(s, b, &r[i], attempts_max, now, e);
+            rc = settle(s, b, &r[i], again, now, e);
         }
         rc = state_end(s, rc, e);
     }
     return rc;
 }
 
-
-int state_batch_done(struct state *s, struct state_batch *b, int attempts_max, const struct err *why_left, int *left_count,
-                     struct err *e)
+/* Ends a claimed batch: every instance that still is 'importing' is sent back (again) or failed (again NULL, with remedy), a chunk
+ * in each commit, then the batch is DONE. A crash in between is finished by the next claim. */
+static int end_batch(struct state *s, struct state_batch *b, const char *from, const struct state_again *again, const struct err *why,
+                     const char *remedy, int *left_count, struct err *e)
 {
     char ids[CHUNK][STATE_ID_SIZE];
     *left_count = 0;
     for (;;) {
         size_t count = 0;
+        int step = SQLITE_DONE;
         int64_t now = clock_wall_ms();
         int rc = state_begin(s, e);
         if (rc != 0) {
             return rc;
         }
-        int64_t mine = 0;
-        rc = state_number(s, &mine, 0, e, "SELECT 1 FROM batch WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit", b->id, b->token,
-                          s->worker);
-        if (rc == 0 && !mine) {
-            rc = err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id);
-        }
+        rc = check_claim(s, b, e);
         sqlite3_stmt *q =
             rc == 0 ? state_prepare(s, "SELECT id FROM instance WHERE batch = ?1 AND state = 'importing' LIMIT 500", e) : NULL;
         rc = rc != 0 ? rc : q ? state_bind(q, "t", b->id) : ERR_DATABASE;
-        while (rc == 0 && count < CHUNK && sqlite3_step(q) == SQLITE_ROW) {
+        while (rc == 0 && count < CHUNK && (step = sqlite3_step(q)) == SQLITE_ROW) {
             state_column(q, 0, ids[count++], STATE_ID_SIZE);
+        }
+        if (rc == 0 && step != SQLITE_ROW && step != SQLITE_DONE) {
+            rc = state_sql_error(s, e, "read a batch");
         }
         if (q) {
             (void)sqlite3_reset(q);
         }
         for (size_t i = 0; rc == 0 && i < count; i++) {
-            rc = send_back(s, ids[i], why_left, attempts_max, now, e);
+            rc = again ? send_back(s, ids[i], why, again, now, e) : fail_instance(s, ids[i], why, remedy, now, e);
         }
         if (rc == 0 && count < CHUNK) {
-            rc = move_batch(s, b, "reconciling", "done", false, now, NULL, now, e);
+            rc = move_batch(s, b, from, "done", false, now, NULL, now, e);
         }
         rc = state_end(s, rc, e);
         if (rc != 0) {
@@ -257,4 +298,15 @@ int state_batch_done(struct state *s, struct state_batch *b, int attempts_max, c
             return 0;
         }
     }
+}
+
+int state_batch_done(struct state *s, struct state_batch *b, const struct state_again *again, const struct err *why_left,
+                     int *left_count, struct err *e)
+{
+    return end_batch(s, b, "reconciling", again, why_left, NULL, left_count, e);
+}
+
+int state_batch_refused(struct state *s, struct state_batch *b, const struct err *why, const char *remedy, int *count, struct err *e)
+{
+    return end_batch(s, b, "starting", NULL, why, remedy, count, e);
 }

@@ -105,6 +105,9 @@ int state_retry(struct state *s, const char *who, bool accept, int64_t *count, s
         (void)sqlite3_reset(q);
         bool upload = strcmp(state, "failed") == 0 && study[0];
         rc = state_move(s, id, -1, state, upload ? "validated" : "received", now, NULL, "retried by a person", e);
+        if (rc == 0) {
+            rc = state_run(s, NULL, e, "UPDATE instance SET import_attempts = 0 WHERE id = ?1", "t", id);
+        }
         if (rc == 0 && upload) {
             rc = state_assign_batch(s, id, study, bytes, &limits, now, batch, e);
         }

@@ -22,6 +22,7 @@ CREATE TABLE instance (
     ('received', 'validated', 'uploaded', 'importing', 'imported', 'duplicate', 'quarantined', 'failed')),
   held INTEGER NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0,
+  import_attempts INTEGER NOT NULL DEFAULT 0, -- import jobs that ended without a verdict on it
   next_attempt_ms INTEGER NOT NULL DEFAULT 0,
   owner TEXT, token INTEGER NOT NULL DEFAULT 0,
   error_code TEXT, error_text TEXT, remedy TEXT, warning TEXT,
@@ -65,8 +66,14 @@ CREATE TABLE batch (
   opened_ms INTEGER NOT NULL, last_added_ms INTEGER NOT NULL, closed_ms INTEGER, ended_ms INTEGER,
   attempts INTEGER NOT NULL DEFAULT 0, next_attempt_ms INTEGER NOT NULL DEFAULT 0,
   owner TEXT, token INTEGER NOT NULL DEFAULT 0, error_code TEXT, error_text TEXT) STRICT;
+-- one partial index for each kind of work on batches, as for instances; each holds only what waits for it
 CREATE INDEX batch_open ON batch (study_uid) WHERE state = 'open';
-CREATE INDEX batch_work ON batch (next_attempt_ms) WHERE state <> 'done';
+CREATE INDEX batch_closed ON batch (next_attempt_ms, id) WHERE state = 'closed' AND owner IS NULL;
+CREATE INDEX batch_starting ON batch (next_attempt_ms, id) WHERE state = 'starting' AND owner IS NULL;
+CREATE INDEX batch_running ON batch (next_attempt_ms, id) WHERE state = 'running' AND owner IS NULL;
+CREATE INDEX batch_reconciling ON batch (next_attempt_ms, id) WHERE state = 'reconciling' AND owner IS NULL;
+CREATE INDEX batch_job ON batch (state) WHERE state IN ('starting', 'running'); -- what counts against HealthImaging's quota
+CREATE INDEX batch_owner ON batch (owner) WHERE owner IS NOT NULL;
 
 -- One row for each import job: the columns of the commercial product's job table live on under their own names.
 CREATE TABLE import_job (
@@ -98,14 +105,14 @@ SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS 
 FROM instance WHERE study_uid IS NOT NULL GROUP BY study_uid;
 
 CREATE VIEW v_stuck AS
-SELECT i.id AS instance, i.state, i.error_code, i.error_text, i.remedy, i.attempts, i.owner, i.study_uid, i.accession_number,
+SELECT i.id AS instance, i.state, i.error_code, i.error_text, i.remedy, i.attempts + i.import_attempts AS attempts, i.owner, i.study_uid, i.accession_number,
   i.calling_ae, i.batch, b.state AS batch_state, b.error_code AS batch_error_code, b.error_text AS batch_error_text,
   datetime(i.received_ms / 1000, 'unixepoch') AS received_utc,
   (CAST(strftime('%s', 'now') AS INTEGER) * 1000 - i.changed_ms) / 1000 AS seconds_in_state
 FROM instance i LEFT JOIN batch b ON b.id = i.batch
 WHERE i.state IN ('quarantined', 'failed')
    OR (i.state IN ('received', 'validated', 'uploaded', 'importing')
-       AND (i.held = 1 OR i.attempts > 0 OR b.attempts > 0
+       AND (i.held = 1 OR i.attempts > 0 OR i.import_attempts > 0 OR b.attempts > 0
             OR i.changed_ms < CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 900000));
 
 CREATE VIEW v_queue AS

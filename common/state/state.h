@@ -126,27 +126,47 @@ struct state_batch {
     char study_uid[STATE_UID_SIZE];
     enum state_batch_state state;
     int64_t token;
-    int attempts;
+    int attempts;   /* errors of this batch in this state; outages and settings that are wrong do not count */
+    int error_code; /* of the last defer, 0 if none or none since the last call was announced */
     int64_t instance_count, bytes;
+    char s3_key[512]; /* of one instance of it: shows under which prefix they were put */
+    int64_t jobs_count; /* batches that are starting or running now, of all importers */
+    /* of its import job; empty while CLOSED */
     char client_token[65];
-    char job_id[40], job_status[20];
+    char job_id[40], job_status[24], job_message[513];
     char input_s3_uri[1025], output_s3_uri[1025];
-    int64_t started_ms, next_ms;
+    char datastore_id[40], role_arn[2049];
+    int64_t starting_ms, submitted_ms, ended_ms; /* intent stored; job accepted; job ended; 0 if not yet */
 };
-/* Closes open batches that were quiet since quiet_ms, are older than max_age_ms, or hold max; *closed counts them. */
+/* Closes open batches that were quiet since quiet_ms or are older than max_age_ms; *closed counts them. A full one closes when the next
+ * instance of its study comes. */
 int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e);
-/* Claims one due batch in CLOSED (every instance uploaded or out of it), STARTING, RUNNING or RECONCILING; RECONCILING and
- * RUNNING first. *found false if there is none. Batches with no instance left end as DONE by themselves. */
-int state_batch_claim(struct state *s, struct state_batch *out, bool *found, struct err *e);
-/* Takes one start from the bucket that all importers share. *wait_ms 0: granted; else how long until the next one. */
-int state_start_permit(struct state *s, int per_minute, int burst, int running_max, int64_t *wait_ms, struct err *e);
-/* CLOSED -> STARTING: stores client token, job name (the batch id) and URIs, marks its instances 'importing'. Before the call. */
-int state_batch_starting(struct state *s, struct state_batch *b, const char *input_uri, const char *output_uri,
-                         const char *datastore_id, const char *role_arn, struct err *e);
+/* What an importer may do next. WORK_START: a STARTING batch, else the CLOSED one that waits longest and has every instance uploaded or
+ * out of it; WORK_POLL: RUNNING; WORK_RESULTS: RECONCILING. */
+enum state_batch_work { WORK_START, WORK_POLL, WORK_RESULTS };
+/* Claims the due batch of that kind that has been due longest; *found false if there is none. A CLOSED batch with no instance left in it
+ * ends as DONE on the way. Costs one index look-up when there is nothing. */
+int state_batch_claim(struct state *s, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e);
+/* Gives a claim back unworked; due as before. */
+int state_batch_unclaim(struct state *s, const struct state_batch *b, struct err *e);
+/* The bucket of starts that all importers share: tokens fill at per_minute up to burst; at most running_max jobs at one time. */
+struct state_start_limits {
+    int per_minute, burst, running_max;
+};
+/* CLOSED -> STARTING, in one commit with the token from the bucket: stores client token, job name (the batch id) and URIs, marks its
+ * instances 'importing'. Before the call. *wait_ms: 0, or nothing was done and there is no token (or no free job) for that time. */
+int state_batch_starting(struct state *s, struct state_batch *b, const struct state_start_limits *limits, const char *input_uri,
+                         const char *output_uri, const char *datastore_id, const char *role_arn, int64_t *wait_ms, struct err *e);
+/* Announces another call for a STARTING batch: token from the bucket, error_code cleared: from now on the call may have been made. */
+int state_batch_starting_again(struct state *s, struct state_batch *b, const struct state_start_limits *limits, int64_t *wait_ms,
+                               struct err *e);
 /* STARTING -> RUNNING with the job id. */
 int state_batch_running(struct state *s, struct state_batch *b, const char *job_id, const char *job_status,
                         int64_t submitted_ms, int64_t next_ms, struct err *e);
-/* Records a look at the job; keeps the state, frees the claim, due at next_ms. err may be NULL. */
+/* STARTING -> DONE: HealthImaging refused the request as such; its instances end in 'failed' with why and remedy. */
+int state_batch_refused(struct state *s, struct state_batch *b, const struct err *why, const char *remedy, int *count, struct err *e);
+/* Records a look at the job; keeps the state, frees the claim, due at next_ms. why may be NULL; it counts as an attempt unless its class
+ * is RETRY_SOON, PEER_DOWN or CONFIG. job_status may be NULL. */
 int state_batch_defer(struct state *s, struct state_batch *b, const char *job_status, const struct err *why,
                       int64_t next_ms, struct err *e);
 /* RUNNING -> RECONCILING: the job ended. output_uri: where AHI says the results are. */
@@ -160,15 +180,21 @@ struct state_result { /* one line of the result files, mapped to an instance id 
     int image_set_version; /* 0: not told */
     int is_primary;        /* 1, 0, -1: not told */
     char warning[256];     /* "" or the warnings */
-    struct err why;        /* REFUSED, RETRY */
+    struct err why;        /* REFUSED, RETRY; may hold words of the service about the file: for the database, not for logs */
 };
-/* Writes evidence, failure or "back to a new batch" to each instance of the batch; idempotent, chunked commits. */
-int state_batch_results(struct state *s, struct state_batch *b, const struct state_result *r, size_t count, int attempts_max,
-                        struct err *e);
-/* RECONCILING -> DONE. Instances of the batch that no result mentioned go back to a new batch (ERR_IMPORT_UNKNOWN), or to
- * 'failed' after attempts_max. *left_count tells how many. */
-int state_batch_done(struct state *s, struct state_batch *b, int attempts_max, const struct err *why_left, int *left_count,
-                     struct err *e);
+/* What becomes of instances that a job left without a verdict: a new batch within limits, 'failed' after attempts_max jobs. */
+struct state_again {
+    int attempts_max;
+    struct state_batch_limits limits;
+};
+/* Writes evidence, failure or "back to a new batch" to each instance of the batch; idempotent, chunked commits; the first verdict holds. */
+int state_batch_results(struct state *s, struct state_batch *b, const struct state_result *r, size_t count,
+                        const struct state_again *again, struct err *e);
+/* RECONCILING -> DONE. Instances of the batch that no result mentioned go back with why_left. *left_count tells how many. */
+int state_batch_done(struct state *s, struct state_batch *b, const struct state_again *again, const struct err *why_left,
+                     int *left_count, struct err *e);
+/* How many instances of the batch still are 'importing'. */
+int state_batch_open_count(struct state *s, const char *batch, int64_t *count, struct err *e);
 /* Instance ids and S3 keys of a batch that still are 'importing'; calls row() for each. */
 int state_batch_instances(struct state *s, const char *batch,
                           int (*row)(void *ctx, const char *id, const char *s3_key, int64_t bytes), void *ctx, struct err *e);

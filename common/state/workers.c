@@ -66,7 +66,7 @@ static int free_claims(struct state *s, const char *name, int *freed, struct err
     int batches = 0;
     int rc = state_run(s, &instances, e, "UPDATE instance SET owner = NULL WHERE owner = ?1", "t", name);
     if (rc == 0) {
-        rc = state_run(s, &batches, e, "UPDATE batch SET owner = NULL WHERE owner = ?1 AND state <> 'done'", "t", name);
+        rc = state_run(s, &batches, e, "UPDATE batch SET owner = NULL WHERE owner = ?1", "t", name);
     }
     if (rc == 0) {
         rc = state_run(s, NULL, e, "DELETE FROM worker WHERE name = ?1", "t", name);
@@ -98,7 +98,7 @@ int state_reclaim(struct state *s, int *freed, struct err *e)
     /* owners without a worker row count too: the row may be gone, the claim must not stay for ever */
     sqlite3_stmt *q = state_prepare(s,
                                     "SELECT name FROM worker UNION SELECT owner FROM instance WHERE owner IS NOT NULL "
-                                    "UNION SELECT owner FROM batch WHERE state <> 'done' AND owner IS NOT NULL",
+                                    "UNION SELECT owner FROM batch WHERE owner IS NOT NULL",
                                     e);
     if (!q) {
         return ERR_DATABASE;

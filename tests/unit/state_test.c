@@ -1,108 +1,5 @@
-/* state: an instance's way through claims, duplicates, batches, a job and its end; fencing; dead workers; query plans. */
-#include "common/runtime/runtime.h"
-#include "common/state/state.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <unistd.h>
-#include <sys/wait.h>
-#include <cmocka.h>
-
-struct fixture {
-    char home[64];
-    struct state *validator, *uploader, *importer;
-};
-
-static struct state *worker(const char *home, enum state_stage stage)
-{
-    struct state *s = NULL;
-    struct err e = {0};
-    if (state_open(&s, home, &e) != 0 || state_worker_register(s, stage, &e) != 0) {
-        fail_msg("%s", e.text);
-    }
-    return s;
-}
-
-static int set_up(void **out)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    (void)snprintf(f->home, sizeof f->home, "/tmp/state_test.XXXXXX");
-    if (!mkdtemp(f->home)) {
-        return -1;
-    }
-    f->validator = worker(f->home, STAGE_VALIDATOR);
-    f->uploader = worker(f->home, STAGE_UPLOADER);
-    f->importer = worker(f->home, STAGE_IMPORTER);
-    *out = f;
-    return 0;
-}
-
-static int tear_down(void **in)
-{
-    struct fixture *f = *in;
-    state_close(&f->validator);
-    state_close(&f->uploader);
-    state_close(&f->importer);
-    pid_t child = fork();
-    if (child == 0) {
-        (void)execlp("rm", "rm", "-rf", f->home, (char *)NULL);
-        _exit(1);
-    }
-    (void)waitpid(child, NULL, 0);
-    free(f);
-    return 0;
-}
-
-static void receive(struct fixture *f, const char *sop, uint32_t crc, char id[27])
-{
-    struct state_received r = {.file_bytes = 1000, .data_bytes = 900, .data_crc32c = crc, .file_crc32c = crc, .received_ms = 1};
-    struct err e = {0};
-    id_new(r.id);
-    (void)snprintf(r.sop_instance_uid, sizeof r.sop_instance_uid, "%s", sop);
-    (void)snprintf(r.sop_class_uid, sizeof r.sop_class_uid, "1.2.840.10008.5.1.4.1.1.2");
-    (void)snprintf(r.transfer_syntax_uid, sizeof r.transfer_syntax_uid, "1.2.840.10008.1.2.1");
-    assert_int_equal(state_add_received(f->validator, &r, 1, &e), 0);
-    assert_int_equal(state_add_received(f->validator, &r, 1, &e), 0); /* idempotent */
-    (void)snprintf(id, 27, "%s", r.id);
-}
-
-static struct state_validation validate(struct fixture *f, const char *id, const char *compared_with)
-{
-    static const struct state_batch_limits limits = {5000, 10000000000LL, false};
-    struct state_instance claim;
-    size_t count = 0;
-    struct err e = {0};
-    assert_int_equal(state_claim(f->validator, STAGE_VALIDATOR, &claim, 1, &count, &e), 0);
-    assert_int_equal(count, 1);
-    assert_string_equal(claim.r.id, id);
-    struct state_validation v = {.claim = &claim};
-    (void)snprintf(v.compared_with, sizeof v.compared_with, "%s", compared_with);
-    (void)snprintf(v.identity.study_uid, sizeof v.identity.study_uid, "1.2.3");
-    assert_int_equal(state_validated(f->validator, &v, 1, &limits, &e), 0);
-    assert_false(v.fenced);
-    v.claim = NULL;
-    return v;
-}
-
-static enum state_verdict validate_one(struct fixture *f, const char *id)
-{
-    return validate(f, id, "").verdict;
-}
-
-static void upload_one(struct fixture *f, struct state_instance *claim)
-{
-    size_t count = 0;
-    struct err e = {0};
-    assert_int_equal(state_claim(f->uploader, STAGE_UPLOADER, claim, 1, &count, &e), 0);
-    assert_int_equal(count, 1);
-    struct state_uploaded u = {.claim = claim};
-    state_s3_key(claim, "p", u.s3_key, sizeof u.s3_key);
-    assert_int_equal(state_uploaded(f->uploader, &u, 1, &e), 0);
-    assert_false(u.fenced);
-    /* the same claim a second time does nothing */
-    assert_int_equal(state_uploaded(f->uploader, &u, 1, &e), 0);
-    assert_true(u.fenced);
-}
+/* state: an instance's way through claims, duplicates, batches, a job and its end; fencing; dead workers. Batches: batches_test.c. */
+#include "tests/unit/state_fixture.h"
 
 static void from_received_to_imported(void **in)
 {
@@ -123,33 +20,32 @@ static void from_received_to_imported(void **in)
     int closed = 0;
     assert_int_equal(state_batches_close(f->importer, -1000, 600000, &closed, &e), 0);
     assert_int_equal(closed, 1);
-    assert_int_equal(state_batch_claim(f->importer, &b, &found, &e), 0);
+    assert_int_equal(state_batch_claim(f->importer, WORK_START, &b, &found, &e), 0);
     assert_false(found); /* not before its instance is uploaded */
     upload_one(f, &claim);
-    assert_int_equal(state_batch_claim(f->importer, &b, &found, &e), 0);
+    assert_int_equal(state_batch_claim(f->importer, WORK_START, &b, &found, &e), 0);
     assert_true(found);
     assert_int_equal(b.state, BATCH_CLOSED);
+    const struct state_start_limits limits = {60, 1, 100};
+    const struct state_again again = {5, {5000, 10000000000LL, false}};
     int64_t wait = -1;
-    assert_int_equal(state_start_permit(f->importer, 60, 1, 100, &wait, &e), 0);
+    assert_int_equal(state_batch_starting(f->importer, &b, &limits, "s3://in/p/b/", "s3://out/r/b/", "ds", "role", &wait, &e), 0);
     assert_int_equal(wait, 0);
-    assert_int_equal(state_start_permit(f->importer, 60, 1, 100, &wait, &e), 0);
-    assert_in_range(wait, 1, 1001);
-    assert_int_equal(state_batch_starting(f->importer, &b, "s3://in/p/b/", "s3://out/r/b/", "ds", "role", &e), 0);
     assert_true(b.client_token[0] != '\0');
     assert_int_equal(state_batch_running(f->importer, &b, "job1", "SUBMITTED", 5, 0, &e), 0);
-    assert_int_equal(state_batch_claim(f->importer, &b, &found, &e), 0);
+    assert_int_equal(state_batch_claim(f->importer, WORK_POLL, &b, &found, &e), 0);
     assert_int_equal(b.state, BATCH_RUNNING);
     assert_string_equal(b.job_id, "job1");
     assert_int_equal(state_batch_ended(f->importer, &b, "COMPLETED", "", "s3://out/r/b/x/", 9, &e), 0);
-    assert_int_equal(state_batch_claim(f->importer, &b, &found, &e), 0);
+    assert_int_equal(state_batch_claim(f->importer, WORK_RESULTS, &b, &found, &e), 0);
     assert_int_equal(b.state, BATCH_RECONCILING);
     struct state_result r = {.kind = RESULT_IMPORTED, .image_set_id = "set1", .image_set_version = 1, .is_primary = 1};
     (void)snprintf(r.id, sizeof r.id, "%s", id);
-    assert_int_equal(state_batch_results(f->importer, &b, &r, 1, 5, &e), 0);
-    assert_int_equal(state_batch_results(f->importer, &b, &r, 1, 5, &e), 0); /* idempotent */
+    assert_int_equal(state_batch_results(f->importer, &b, &r, 1, &again, &e), 0);
+    assert_int_equal(state_batch_results(f->importer, &b, &r, 1, &again, &e), 0); /* idempotent */
     int left = -1;
     struct err why = {.code = ERR_IMPORT_UNKNOWN};
-    assert_int_equal(state_batch_done(f->importer, &b, 5, &why, &left, &e), 0);
+    assert_int_equal(state_batch_done(f->importer, &b, &again, &why, &left, &e), 0);
     assert_int_equal(left, 0);
     char ids[4][STATE_ID_SIZE];
     size_t count = 0;
@@ -173,14 +69,18 @@ static void unmentioned_goes_to_a_new_batch(void **in)
     char first[STATE_ID_SIZE];
     (void)snprintf(first, sizeof first, "%s", claim.batch);
     assert_int_equal(state_batches_close(f->importer, -1000, 600000, &n, &e), 0);
-    assert_int_equal(state_batch_claim(f->importer, &b, &found, &e), 0);
-    assert_int_equal(state_batch_starting(f->importer, &b, "i", "o", "d", "r", &e), 0);
+    assert_int_equal(state_batch_claim(f->importer, WORK_START, &b, &found, &e), 0);
+    const struct state_start_limits limits = {60, 1, 100};
+    const struct state_again again = {5, {5000, 10000000000LL, false}};
+    int64_t wait = -1;
+    assert_int_equal(state_batch_starting(f->importer, &b, &limits, "i", "o", "d", "r", &wait, &e), 0);
+    assert_int_equal(wait, 0);
     assert_int_equal(state_batch_running(f->importer, &b, "job2", "SUBMITTED", 5, 0, &e), 0);
-    assert_int_equal(state_batch_claim(f->importer, &b, &found, &e), 0);
+    assert_int_equal(state_batch_claim(f->importer, WORK_POLL, &b, &found, &e), 0);
     assert_int_equal(state_batch_ended(f->importer, &b, "FAILED", "role", NULL, 9, &e), 0);
-    assert_int_equal(state_batch_claim(f->importer, &b, &found, &e), 0);
+    assert_int_equal(state_batch_claim(f->importer, WORK_RESULTS, &b, &found, &e), 0);
     struct err why = {.code = ERR_IMPORT_JOB_FAILED, .text = "role"};
-    assert_int_equal(state_batch_done(f->importer, &b, 5, &why, &n, &e), 0);
+    assert_int_equal(state_batch_done(f->importer, &b, &again, &why, &n, &e), 0);
     assert_int_equal(n, 1);
     size_t count = 0;
     for (int i = 0; i < 40 && count == 0; i++) { /* its backoff is 1 to 2 s */
