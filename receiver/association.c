@@ -10,8 +10,6 @@
 #include "receiver/protocol.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,7 +19,6 @@ struct association {
     const struct config *config;
     const char *home;
     int channel;
-    int fd; /* the association's socket; DCMTK closes it */
     struct packet job;
     struct spool_writer *writer;
     struct err failed; /* the first trouble of this store */
@@ -42,16 +39,23 @@ static int on_negotiate(void *ctx, const char *abstract_syntax, const char *cons
     return policy_negotiate(((struct association *)ctx)->config, abstract_syntax, syntaxes, count);
 }
 
-static uint16_t refuse(struct association *a)
+static void log_refused(struct association *a, const char *status)
 {
     char text[700];
     a->job.refused++;
-    log_warning("instance_refused", "association=%s peer=%s status=A700 code=%s reason=%s", a->job.association, a->job.peer,
+    log_warning("instance_refused", "association=%s peer=%s status=%s code=%s reason=%s", a->job.association, a->job.peer, status,
                 err_name(a->failed.code), log_text(a->failed.text, text, sizeof text));
+}
+
+/* The trouble in a->failed is told as A700: the sender comes again. */
+static uint16_t refuse(struct association *a, char comment[65])
+{
+    log_refused(a, "A700");
+    (void)snprintf(comment, 65, "%s; send again later", err_name(a->failed.code));
     return SCP_OUT_OF_RESOURCES;
 }
 
-static uint16_t on_store_begin(void *ctx, const struct scp_store *store)
+static uint16_t on_store_begin(void *ctx, const struct scp_store *store, char comment[65])
 {
     struct association *a = ctx;
     struct spool_meta meta;
@@ -59,8 +63,6 @@ static uint16_t on_store_begin(void *ctx, const struct scp_store *store)
     memset(&a->failed, 0, sizeof a->failed);
     a->written = 0;
     a->begun_ms = clock_mono_ms();
-    int on = 1;
-    (void)setsockopt(a->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
     id_new(meta.id);
     (void)snprintf(meta.sop_class_uid, sizeof meta.sop_class_uid, "%s", store->sop_class_uid);
     (void)snprintf(meta.sop_instance_uid, sizeof meta.sop_instance_uid, "%s", store->sop_instance_uid);
@@ -70,19 +72,15 @@ static uint16_t on_store_begin(void *ctx, const struct scp_store *store)
     int64_t least = config_int(a->config, CFG_SPOOL_FREE_MB) * 1000000;
     if (spool_free_bytes(a->home) < least) {
         (void)err_set(&a->failed, ERR_DISK_FULL, 0, "less than spool_free_mb is free on the spool's disk: free space or enlarge it");
-        return refuse(a);
+        return refuse(a, comment);
     }
-    return spool_begin(&a->writer, a->home, &meta, &a->failed) == 0 ? 0 : refuse(a);
+    return spool_begin(&a->writer, a->home, &meta, &a->failed) == 0 ? 0 : refuse(a, comment);
 }
 
 static void on_store_write(void *ctx, const void *bytes, size_t count)
 {
     struct association *a = ctx;
-    int on = 1;
     a->written += (int64_t)count;
-    /* A sender with Nagle on holds back the last bytes of each PDU until our ACK; the kernel falls back to delayed ACKs (40 ms) by
-     * itself, so this is asked for again with every fragment. */
-    (void)setsockopt(a->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
     if (a->failed.code == 0 && a->written > a->limit) {
         (void)err_set(&a->failed, ERR_TOO_LARGE, 0, "the data set is larger than maximum_object_mb");
     }
@@ -114,21 +112,22 @@ static int verdict(struct association *a, const struct spool_meta *meta)
     return p.status;
 }
 
-static uint16_t on_store_end(void *ctx, int complete, char comment[65])
+static uint16_t on_store_end(void *ctx, int complete, const char *reason, char comment[65])
 {
     struct association *a = ctx;
     struct spool_meta meta;
-    if (!complete || a->failed.code != 0) {
+    if (!complete) {
         spool_abort(&a->writer);
-        if (a->failed.code == 0) {
-            (void)err_set(&a->failed, ERR_NETWORK, 0, "the data set did not arrive completely");
-        }
-        (void)snprintf(comment, 65, "%s; send again later", err_name(a->failed.code));
-        return refuse(a);
+        (void)err_set(&a->failed, ERR_NETWORK, 0, "the data set did not come whole: %s", reason);
+        log_refused(a, "none");
+        return 0; /* nobody is there to hear it */
+    }
+    if (a->failed.code != 0) {
+        spool_abort(&a->writer);
+        return refuse(a, comment);
     }
     if (spool_finish(&a->writer, clock_wall_ms(), &meta, &a->failed) != 0) {
-        (void)snprintf(comment, 65, "%s; send again later", err_name(a->failed.code));
-        return refuse(a);
+        return refuse(a, comment);
     }
     int status = verdict(a, &meta);
     if (status == 0) {
@@ -140,8 +139,7 @@ static uint16_t on_store_end(void *ctx, int complete, char comment[65])
     }
     (void)spool_release(a->home, meta.id, NULL);
     (void)err_set(&a->failed, ERR_DATABASE, 0, "the record could not be written; see the recorder's log");
-    (void)snprintf(comment, 65, "the record could not be written; send again later");
-    return refuse(a);
+    return refuse(a, comment);
 }
 
 /* Takes the next job with its socket. Returns 0, or -1 when the recorder has closed the channel. */
@@ -178,7 +176,6 @@ int association_main(const struct config *config, int channel)
             return 0;
         }
         int64_t begun = clock_mono_ms();
-        a.fd = fd;
         (void)scp_serve_fd(fd, &scp, &ops, &a, a.job.outcome, sizeof a.job.outcome, NULL);
         spool_abort(&a.writer);
         char outcome[520];
