@@ -142,6 +142,16 @@ static uint16_t on_store_end(void *ctx, int complete, const char *reason, char c
     return refuse(a, comment);
 }
 
+static void on_store_refused(void *ctx, uint16_t status, const char *comment)
+{
+    struct association *a = ctx;
+    char text[8];
+    memset(&a->failed, 0, sizeof a->failed);
+    (void)err_set(&a->failed, ERR_PROTOCOL, 0, "%s", comment);
+    (void)snprintf(text, sizeof text, "%04X", status);
+    log_refused(a, text);
+}
+
 /* Takes the next job with its socket. Returns 0, or -1 when the recorder has closed the channel. */
 static int receive_job(struct association *a, int *fd)
 {
@@ -162,7 +172,7 @@ static int receive_job(struct association *a, int *fd)
 
 int association_main(const struct config *config, int channel)
 {
-    static const struct scp_ops ops = {on_request, on_negotiate, on_store_begin, on_store_write, on_store_end};
+    static const struct scp_ops ops = {on_request, on_negotiate, on_store_begin, on_store_write, on_store_end, on_store_refused};
     struct association a = {.config = config, .home = config_home(config), .channel = channel};
     struct scp_config scp = {(unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE), (int)config_int(config, CFG_ACSE_TIMEOUT),
                              (int)config_int(config, CFG_DIMSE_TIMEOUT), (int)config_int(config, CFG_NETWORK_TIMEOUT)};

@@ -49,6 +49,8 @@ struct scp_ops {
     /* complete: the last fragment came. Otherwise leave nothing behind; the status is not sent then, and reason says in a sentence
      * what ended the message. */
     uint16_t (*store_end)(void *ctx, int complete, const char *reason, char comment[65]);
+    /* A C-STORE was answered with status before store_begin: the request itself is wrong. Only to be counted and told. */
+    void (*store_refused)(void *ctx, uint16_t status, const char *comment);
 };
 
 /*

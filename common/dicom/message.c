@@ -297,25 +297,29 @@ static enum ending store(struct reader *r, const struct command *request)
 {
     const struct message_link *l = r->link;
     const struct message_context *context = &l->contexts[r->context];
+    struct scp_store told = {request->sop_class_uid, request->sop_instance_uid, context->transfer_syntax};
     char comment[65] = "";
     uint16_t status = 0;
+    bool keep = false;
     if (!request->has_data_set) {
-        return respond(r, request, SCP_CANNOT_UNDERSTAND, "the request announces no data set");
-    }
-    if (request->uid_unusable || !request->sop_instance_uid[0]) {
+        status = SCP_CANNOT_UNDERSTAND;
+        (void)snprintf(comment, sizeof comment, "the request announces no data set");
+    } else if (request->uid_unusable || !request->sop_instance_uid[0]) {
         status = SCP_CANNOT_UNDERSTAND;
         (void)snprintf(comment, sizeof comment, "the request's SOP Instance or Class UID is no UID");
     } else if (strcmp(context->abstract_syntax, request->sop_class_uid) != 0) {
         status = SCP_CLASS_MISMATCH;
         (void)snprintf(comment, sizeof comment, "SOP class is not that of the presentation context");
-    } else {
-        struct scp_store told = {request->sop_class_uid, request->sop_instance_uid, context->transfer_syntax};
-        status = l->ops->store_begin(l->ops_ctx, &told, comment);
     }
-    bool keep = status == 0;
-    enum ending ending = read_data_set(r, keep);
+    if (status != 0) {
+        l->ops->store_refused(l->ops_ctx, status, comment);
+    } else {
+        status = l->ops->store_begin(l->ops_ctx, &told, comment);
+        keep = status == 0;
+    }
+    enum ending ending = request->has_data_set ? read_data_set(r, keep) : GOES_ON;
     if (keep) {
-        status = l->ops->store_end(l->ops_ctx, ending == GOES_ON, ending == GOES_ON ? "" : r->why.text, comment);
+        status = l->ops->store_end(l->ops_ctx, ending == GOES_ON, r->why.text, comment);
     }
     return ending == GOES_ON ? respond(r, request, status, comment) : ending;
 }
