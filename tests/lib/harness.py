@@ -207,13 +207,23 @@ class Installation:
         return found
 
     def processes(self):
-        """(program, pid) of every process that runs on this home, association processes included, from /proc."""
+        """(kind, pid) of every living process of this home, from /proc; kind: a stage, 'association' or 'up'. The home stands in the
+        arguments of some and only in the environment of those that `up` started."""
+        return self.processes_of(filter(str.isdigit, os.listdir('/proc')))
+
+    def processes_of(self, pids):
         found = []
-        for pid in filter(str.isdigit, os.listdir('/proc')):
+        for pid in pids:
             with contextlib.suppress(OSError):
                 words = open(f'/proc/{pid}/cmdline', 'rb').read().decode(errors='replace').split('\0')
-                if '--home' in words and words[words.index('--home') + 1] == self.home and 'storescp' in words[0]:
-                    found.append((os.path.basename(words[0]), int(pid)))
+                name = os.path.basename(words[0])
+                if not name.startswith('storescp'):
+                    continue
+                variables = open(f'/proc/{pid}/environ', 'rb').read().decode(errors='replace').split('\0')
+                home = words[words.index('--home') + 1] if '--home' in words[:-1] else ''.join(v[14:] for v in variables if v.startswith('STORESCP_HOME='))
+                if home == self.home:
+                    kind = 'association' if '--association' in words else 'up' if name == 'storescpctl' else name.replace('storescp-', '')
+                    found.append((kind, int(pid)))
         return found
 
     def kill_all(self):
