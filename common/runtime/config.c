@@ -1,15 +1,15 @@
-/* config - see config.h. The file is read by inih; this module owns names, origins, bounds and sentences. */
+/* config - see config.h. The file is read by ini_file; this module owns names, origins, bounds and sentences. */
 #include "common/runtime/config.h"
+#include "common/runtime/ini_file.h"
 
 #include <ctype.h>
 #include <stdarg.h>
 #include <errno.h>
-#include <ini.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum { PROBLEMS_MAX = 64, LINE_MAX_BYTES = 32768 };
+enum { PROBLEMS_MAX = 64 };
 
 struct value {
     char *text;
@@ -117,65 +117,20 @@ static void set(struct config *c, size_t key, const char *text, const char *orig
     (void)snprintf(c->values[key].origin, sizeof c->values[key].origin, "%s", origin);
 }
 
-struct file_pass {
-    struct config *c;
-    FILE *file;
-    int line;      /* of the one that was read last; the handler is called before the next is read */
-};
-
-/* For inih: the next line. It must fit as a whole: the rest of a longer one would be taken for a line of its own. */
-static char *next_line(char *buffer, int size, void *user)
-{
-    struct file_pass *pass = user;
-    char *text = fgets(buffer, size, pass->file);
-    if (text) {
-        pass->line++;
-        if (!strchr(text, '\n') && !feof(pass->file)) {
-            problem(pass->c, "storescp.conf line %d is longer than %d characters", pass->line, LINE_MAX_BYTES);
-            for (int next = fgetc(pass->file); next != EOF && next != '\n';) {
-                next = fgetc(pass->file);
-            }
-            text[0] = '\0';
-        }
-    }
-    return text;
-}
-
 /* One line of storescp.conf. Sections group settings for people and mean nothing. */
-static int on_setting(void *user, const char *section, const char *name, const char *value)
+static int on_setting(void *ctx, const struct ini_line *line)
 {
-    struct file_pass *pass = user;
+    struct config *c = ctx;
     char origin[48];
-    (void)section;
-    (void)snprintf(origin, sizeof origin, "storescp.conf line %d", pass->line);
+    (void)snprintf(origin, sizeof origin, "storescp.conf line %d", line->number);
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
-        if (strcasecmp(settings[i].name, name) == 0 || (settings[i].alias[0] && strcmp(settings[i].alias, name) == 0)) {
-            set(pass->c, i, value, origin);
-            return 1;
+        if (strcasecmp(settings[i].name, line->name) == 0 || (settings[i].alias[0] && strcmp(settings[i].alias, line->name) == 0)) {
+            set(c, i, line->value, origin);
+            return 0;
         }
     }
-    problem(pass->c, "%s: there is no setting \"%.60s\"; `storescpctl config` lists all", origin, name);
-    return 1;
-}
-
-/* Reads the file; -> the first line that is no setting, 0 if there is none. */
-static int parse_file(struct config *c, FILE *file)
-{
-    struct file_pass pass = {.c = c, .file = file};
-    /* inih's own limit of 200 characters cuts long lists without a word, and an indented line is no continuation here */
-    bool stack = ini_use_stack;
-    bool multiline = ini_allow_multiline;
-    int longest = ini_max_line;
-    int first = ini_initial_alloc;
-    ini_use_stack = false;
-    ini_allow_multiline = false;
-    ini_max_line = ini_initial_alloc = LINE_MAX_BYTES;
-    int line = ini_parse_stream(next_line, &pass, on_setting, &pass);
-    ini_use_stack = stack;
-    ini_allow_multiline = multiline;
-    ini_max_line = longest;
-    ini_initial_alloc = first;
-    return line;
+    problem(c, "%s: there is no setting \"%.60s\"; `storescpctl config` lists all", origin, line->name);
+    return 0;
 }
 
 static void read_environment(struct config *c)
@@ -230,17 +185,13 @@ int config_load(struct config **out, const char *home, struct err *e)
     }
     char path[4096];
     if (config_path(c, "storescp.conf", path, sizeof path) == 0) {
-        FILE *file = fopen(path, "re");
-        if (file) {
-            int line = parse_file(c, file);
-            if (line > 0) {
-                problem(c, "storescp.conf line %d is not of the form name = value", line);
-            } else if (line < 0) {
-                problem(c, "storescp.conf cannot be read: out of memory");
-            }
-            (void)fclose(file);
-        } else if (errno != ENOENT) {
-            problem(c, "storescp.conf cannot be read: %s; check its owner and mode", strerror(errno));
+        struct err why = {0};
+        int bad_line = 0;
+        int rc = ini_file_read(path, on_setting, c, &bad_line, &why);
+        if (bad_line > 0) {
+            problem(c, "storescp.conf line %d is not of the form name = value", bad_line);
+        } else if (rc != 0 && rc != ERR_NOT_FOUND) {
+            problem(c, "storescp.conf cannot be read: %s; check its owner and mode", why.text);
         }
     } else {
         problem(c, "STORESCP_HOME is too long a path");
