@@ -3,7 +3,7 @@
  *
  * Everything runs in the thread of the caller: aws_client_run() moves all transfers on and calls their done() functions; the
  * blocking calls of s3.h and medical_imaging.h run it inside until their own request has ended (transfers that were begun before
- * go on meanwhile). Create after exec; not thread safe.
+ * go on meanwhile). A done() may begin other transfers, but call nothing that blocks. Create after exec; not thread safe.
  *
  * One call here is one attempt with a time limit, apart from what only this layer can heal: a stale kept-alive connection and a clock
  * that is off are tried once more at once. When to try again is the stage's decision, by the class of the error (err.h).
@@ -22,7 +22,8 @@
 struct aws_client;
 
 /* Reads region, endpoints, credentials, CA bundle, max_pool_connections, upload_concurrency from the settings (borrowed: must
- * outlive the client). ERR_CONFIG names the setting that is missing or wrong; nothing goes over the network yet. */
+ * outlive the client). ERR_CONFIG names the setting that is missing or wrong; nothing goes over the network yet. That there are no
+ * credentials (yet) is no error here: the first request says ERR_AWS_CREDENTIALS, and it heals when they come. */
 int aws_client_open(struct aws_client **out, const struct config *config, struct err *e);
 /* Ends what is under way without calling done(). NULL is fine. */
 void aws_client_close(struct aws_client **c);

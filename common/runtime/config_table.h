@@ -76,6 +76,11 @@
       "connections of one uploader to S3")                                                                             \
     X(CFG_UPLOAD_CONCURRENCY, "upload_concurrency", "", INT, "8", 1, 256, "count",                                     \
       "transfers of one uploader at one time")                                                                         \
+    X(CFG_AWS_CONNECT_MS, "aws_connect_ms", "", INT, "5000", 100, 120000, "ms", "time to reach an AWS endpoint")       \
+    X(CFG_AWS_STALL_S, "aws_stall_s", "", INT, "30", 1, 3600, "s",                                                     \
+      "a request to AWS ends after this time without a byte in either direction")                                      \
+    X(CFG_AWS_CALL_S, "aws_call_s", "", INT, "60", 1, 3600, "s",                                                       \
+      "a request to AWS ends after this time; large bodies get more, 64 kB a second")                                  \
     X(CFG_S3_PATH_STYLE, "s3_path_style", "", BOOL, "false", 0, 0, "",                                                 \
       "put the bucket into the path instead of the host name (local servers)")                                         \
     X(CFG_ENDPOINT_S3, "endpoint_url_s3", "AWS_ENDPOINT_URL_S3", TEXT, "", 0, 500, "URL", "S3 endpoint")               \

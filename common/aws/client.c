@@ -1,0 +1,461 @@
+/*
+ * client - see client.h. A call is signed with the server's time as last seen, sent, and its answer mapped by errors.h. Three errors are tried once
+ * more at once, each for its own reason, and never twice: a kept connection that had died (the request did not arrive), a clock that was off
+ * (the Date header of the refusal corrects it; 240 s is far beyond delays and far below what AWS allows), credentials that were refused while newer ones wait.
+ */
+#include "common/aws/client.h"
+#include "common/aws/credentials.h"
+#include "common/aws/bodies.h"
+#include "common/aws/errors.h"
+#include "common/aws/internal.h"
+#include "common/runtime/log.h"
+#include "common/runtime/runtime.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { CLOCK_OFF_MS = 240000, CLOCK_NOISE_MS = 3000, AGE_MAX_MS = 900000, WAIT_SLICE_MS = 1000 };
+enum { SLOW_BYTES_PER_MS = 64 };
+
+struct in_flight {
+    struct aws_client *client;
+    struct aws_call *call;
+    aws_done done;
+    void *ctx;
+    struct in_flight *previous, *next;
+    int64_t signed_offset_ms;
+    char signed_key[129];
+    bool tried_connection, tried_clock, tried_credentials;
+};
+
+/* ---- open, close --------------------------------------------------------------------------------------------------------------- */
+
+static int choose_endpoint(struct aws_client *c, enum aws_service service, enum config_key own, struct err *e)
+{
+    const char *url = config_text(c->config, own);
+    enum config_key key = url[0] ? own : CFG_ENDPOINT;
+    url = config_text(c->config, key);
+    struct err why = {0};
+    int rc = url[0] ? endpoint_parse(url, &c->endpoints[service], &why)
+                    : endpoint_of_region(service, config_text(c->config, CFG_AWS_REGION), &c->endpoints[service], &why);
+    return rc == 0     ? 0
+           : url[0] ? err_set(e, rc, 0, "%s (%s): %s", config_describe(key)->name, config_origin(c->config, key), why.text)
+                       : err_set(e, rc, 0, "%s", why.text);
+}
+
+int aws_client_open(struct aws_client **out, const struct config *config, struct err *e)
+{
+    struct aws_client *c = calloc(1, sizeof *c);
+    if (!c) {
+        return err_set(e, ERR_MEMORY, 0, "AWS client");
+    }
+    c->config = config;
+    c->path_style = config_bool(config, CFG_S3_PATH_STYLE);
+    c->hash_buffer = malloc(AWS_HASH_BUFFER);
+    struct http_limits limits = {.ca_bundle = config_text(config, CFG_CA_BUNDLE),
+                                 .connections = (long)config_int(config, CFG_MAX_POOL_CONNECTIONS),
+                                 .connect_ms = (long)config_int(config, CFG_AWS_CONNECT_MS),
+                                 .stall_s = (long)config_int(config, CFG_AWS_STALL_S)};
+    int rc = c->hash_buffer ? 0 : err_set(e, ERR_MEMORY, 0, "AWS client");
+    rc = rc ? rc : choose_endpoint(c, AWS_S3, CFG_ENDPOINT_S3, e);
+    rc = rc ? rc : choose_endpoint(c, AWS_MEDICAL_IMAGING, CFG_ENDPOINT_AHI, e);
+    rc = rc ? rc : credentials_open(&c->credentials, config, e);
+    rc = rc ? rc : http_open(&c->http, &limits, e);
+    if (rc != 0) {
+        aws_client_close(&c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+static void drop(struct in_flight *f)
+{
+    struct aws_client *c = f->client;
+    if (f->previous) {
+        f->previous->next = f->next;
+    } else {
+        c->first = f->next;
+    }
+    if (f->next) {
+        f->next->previous = f->previous;
+    }
+    aws_call_free(f->call);
+    free(f);
+}
+
+void aws_client_close(struct aws_client **c)
+{
+    if (!c || !*c) {
+        return;
+    }
+    http_close(&(*c)->http);
+    while ((*c)->first) {
+        drop((*c)->first);
+    }
+    s3_put_drop_all(*c);
+    credentials_close(&(*c)->credentials);
+    free((*c)->hash_buffer);
+    free(*c);
+    *c = NULL;
+}
+
+/* ---- a call and its parts --------------------------------------------------------------------------------------------------------- */
+
+struct aws_call *aws_call_new(struct aws_client *c, enum aws_service service, const char *operation, const char *method)
+{
+    struct aws_call *call = calloc(1, sizeof *call);
+    if (!call) {
+        return NULL;
+    }
+    call->service = service;
+    call->operation = operation;
+    call->method = method;
+    call->fd = -1;
+    call->response_max = 1 << 20;
+    (void)snprintf(call->place.host, sizeof call->place.host, "%s", c->endpoints[service].host);
+    (void)snprintf(call->place.path, sizeof call->place.path, "%s", c->endpoints[service].base);
+    sigv4_sha256_hex("", 0, call->payload_hash);
+    return call;
+}
+
+void aws_call_free(struct aws_call *call)
+{
+    if (call) {
+        free(call->body);
+        free(call->query);
+        free(call);
+    }
+}
+
+void aws_call_header(struct aws_call *call, const char *name, const char *format, ...)
+{
+    va_list args;
+    size_t i = call->header_count;
+    if (i == AWS_HEADERS_MAX) {
+        abort(); /* our own mistake: the number is known where the code is written */
+    }
+    va_start(args, format);
+    (void)vsnprintf(call->values[i], sizeof call->values[i], format, args);
+    va_end(args);
+    call->headers[i].name = name;
+    call->headers[i].value = call->values[i];
+    call->header_count++;
+}
+
+int aws_call_query(struct aws_call *call, const char *name, const char *value)
+{
+    char encoded[3 * 8192 + 4];
+    char *longer = NULL;
+    if (sigv4_uri_encode(value, false, encoded, sizeof encoded) != 0) {
+        return ERR_ARGUMENT;
+    }
+    if (asprintf(&longer, "%s%s%s=%s", call->query ? call->query : "", call->query ? "&" : "", name, encoded) == -1) {
+        return ERR_MEMORY;
+    }
+    free(call->query);
+    call->query = longer;
+    return 0;
+}
+
+/* ---- sign and send ------------------------------------------------------------------------------------------------------------------ */
+
+static void on_response(void *ctx, struct http_response *r);
+
+static void stamp(int64_t ms, char out[17])
+{
+    struct tm parts;
+    time_t seconds = (time_t)(ms / 1000);
+    (void)gmtime_r(&seconds, &parts);
+    (void)strftime(out, 17, "%Y%m%dT%H%M%SZ", &parts);
+}
+
+/* The lines that go out: everything that is signed but Host, which libcurl writes from the URL exactly as we signed it, and the signature. */
+static int send_signed(struct in_flight *f, const struct sigv4_header *headers, size_t count, const char *authorization, struct err *e)
+{
+    struct aws_call *call = f->call;
+    struct aws_client *c = f->client;
+    char *lines[AWS_HEADERS_MAX + 5] = {0};
+    char *url = NULL;
+    size_t used = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i <= count; i++) {
+        if (i < count && strcmp(headers[i].name, "host") == 0) {
+            continue;
+        }
+        bool last = i == count;
+        if (asprintf(&lines[used], "%s: %s", last ? "Authorization" : headers[i].name, last ? authorization : headers[i].value) == -1) {
+            lines[used] = NULL;
+            rc = ERR_MEMORY;
+        } else {
+            used++;
+        }
+    }
+    if (rc == 0 && asprintf(&url, "%s://%s%s%s%s", c->endpoints[call->service].tls ? "https" : "http", call->place.host, call->place.path,
+                            call->query ? "?" : "", call->query ? call->query : "") == -1) {
+        url = NULL;
+        rc = ERR_MEMORY;
+    }
+    struct http_request q = {.method = call->method,
+                             .url = url,
+                             .headers = (const char *const *)lines,
+                             .header_count = used,
+                             .body = call->body,
+                             .body_bytes = call->body_bytes,
+                             .body_fd = call->fd,
+                             .body_fd_bytes = call->fd_bytes,
+                             .response_max = call->response_max,
+                             .cut_is_fine = call->cut_is_fine,
+                             .fresh_connection = f->tried_connection};
+    q.total_ms = config_int(c->config, CFG_AWS_CALL_S) * 1000 + (call->fd_bytes + (int64_t)call->response_max) / SLOW_BYTES_PER_MS;
+    rc = rc ? err_set(e, rc, 0, "no memory for a request") : http_begin(c->http, &q, on_response, f, e);
+    for (size_t i = 0; i < used; i++) {
+        explicit_bzero(lines[i], strlen(lines[i]));
+        free(lines[i]);
+    }
+    free(url);
+    return rc;
+}
+
+static int sign_and_send(struct in_flight *f, struct err *e)
+{
+    struct aws_call *call = f->call;
+    struct aws_client *c = f->client;
+    const struct credentials *keys = NULL;
+    struct sigv4_header headers[AWS_HEADERS_MAX + 4];
+    struct sigv4_result result = {0};
+    char date[17];
+    size_t n = 0;
+    int rc = credentials_get(c->credentials, &keys, e);
+    if (rc != 0) {
+        return rc;
+    }
+    f->signed_offset_ms = c->offset_ms;
+    (void)snprintf(f->signed_key, sizeof f->signed_key, "%s", keys->access_key_id);
+    stamp(clock_wall_ms() + c->offset_ms, date);
+    headers[n++] = (struct sigv4_header){"host", call->place.host};
+    headers[n++] = (struct sigv4_header){"x-amz-date", date};
+    if (call->service == AWS_S3) {
+        headers[n++] = (struct sigv4_header){"x-amz-content-sha256", call->payload_hash};
+    }
+    if (keys->session_token[0]) {
+        headers[n++] = (struct sigv4_header){"x-amz-security-token", keys->session_token};
+    }
+    for (size_t i = 0; i < call->header_count; i++) {
+        headers[n++] = call->headers[i];
+    }
+    struct sigv4_request request = {.method = call->method,
+                                    .path = call->place.path,
+                                    .query = call->query ? call->query : "",
+                                    .headers = headers,
+                                    .header_count = n,
+                                    .payload_hash = call->payload_hash,
+                                    .double_encode = call->service != AWS_S3,
+                                    .normalize = call->service != AWS_S3};
+    struct sigv4_scope scope = {.access_key_id = keys->access_key_id,
+                                .secret_access_key = keys->secret_access_key,
+                                .region = config_text(c->config, CFG_AWS_REGION),
+                                .service = endpoint_service_name(call->service),
+                                .amz_date = date};
+    rc = sigv4_sign(&request, &scope, &result, e);
+    rc = rc ? rc : send_signed(f, headers, n, result.authorization, e);
+    sigv4_result_clear(&result);
+    return rc;
+}
+
+int aws_begin(struct aws_client *c, struct aws_call *call, aws_done done, void *ctx, struct err *e)
+{
+    struct in_flight *f = calloc(1, sizeof *f);
+    if (!f) {
+        aws_call_free(call);
+        return err_set(e, ERR_MEMORY, 0, "no memory for a request");
+    }
+    f->client = c;
+    f->call = call;
+    f->done = done;
+    f->ctx = ctx;
+    f->next = c->first;
+    if (f->next) {
+        f->next->previous = f;
+    }
+    c->first = f;
+    int rc = sign_and_send(f, e);
+    if (rc != 0) {
+        drop(f);
+    }
+    return rc;
+}
+
+/* ---- the answer ------------------------------------------------------------------------------------------------------------------------- */
+
+static void learn_clock(struct aws_client *c, const struct http_response *r)
+{
+    if (r->rc != 0 || r->date_ms == 0 || r->took_ms > AGE_MAX_MS) {
+        return;
+    }
+    int64_t offset = r->date_ms + 500 - clock_wall_ms();
+    c->offset_ms = offset > -CLOCK_NOISE_MS && offset < CLOCK_NOISE_MS ? 0 : offset;
+    bool off = llabs(c->offset_ms) >= CLOCK_OFF_MS;
+    if (off && !c->clock_told) {
+        log_warning("clock_off", "offset_s=%lld effect=\"requests are signed with the server's time\" remedy=\"run a time service\"",
+                    (long long)(c->offset_ms / 1000));
+    }
+    c->clock_told = off;
+}
+
+/* Is it one of the three errors that one more try may heal? */
+static bool try_again(struct in_flight *f, const struct http_response *r, const struct aws_answer *a)
+{
+    struct aws_client *c = f->client;
+    if (r->rc == ERR_NETWORK && r->stale_connection && !f->tried_connection) {
+        f->tried_connection = true;
+        return true;
+    }
+    if (r->rc != 0) {
+        return false;
+    }
+    if (aws_error_may_be_clock(r->status, a->code) && !f->tried_clock && llabs(c->offset_ms - f->signed_offset_ms) >= CLOCK_OFF_MS) {
+        f->tried_clock = true;
+        return true;
+    }
+    if (aws_error_may_be_credentials(a->code) && !f->tried_credentials) {
+        const struct credentials *keys = NULL;
+        f->tried_credentials = true;
+        credentials_refused(c->credentials);
+        return credentials_get(c->credentials, &keys, NULL) == 0 && strcmp(keys->access_key_id, f->signed_key) != 0;
+    }
+    return false;
+}
+
+static void map_error(const struct in_flight *f, const struct http_response *r, const struct error_body *said, struct aws_answer *a)
+{
+    const char *service = f->call->service == AWS_S3 ? "S3" : "HealthImaging";
+    char sentence[3 * 200 + 8];
+    a->rc = aws_error_code(r->status, a->code);
+    if (a->rc == 0) {
+        return;
+    }
+    char region[64] = "";
+    if (a->rc == ERR_AWS_REGION) {
+        char found[48] = "";
+        if (!http_header(r, "x-amz-bucket-region", found, sizeof found)) {
+            (void)snprintf(found, sizeof found, "%.40s", said->region);
+        }
+        (void)snprintf(region, sizeof region, "%s%s", found[0] ? "; set aws_region = " : "", found);
+    }
+    bool remedy = err_class_of(a->rc) == ERR_CLASS_CONFIG && !region[0];
+    (void)snprintf(sentence, sizeof sentence, "%.*s", remedy ? 110 : 160, said->message);
+    a->why.code = a->rc;
+    (void)err_set(&a->why, a->rc, 0, "%s %s: %ld %s%s%s (request %.63s)%s%s%s", service, f->call->operation, r->status,
+                  a->code[0] ? a->code : "without an error code", sentence[0] ? ": " : "", sentence, a->request_id[0] ? a->request_id : "-",
+                  remedy ? ". " : "", remedy ? err_sentence(a->rc) : "", region);
+}
+
+static void on_response(void *ctx, struct http_response *r)
+{
+    struct in_flight *f = ctx;
+    struct aws_client *c = f->client;
+    struct aws_answer a = {.http = r};
+    struct error_body said = {0};
+    bool s3 = f->call->service == AWS_S3;
+    learn_clock(c, r);
+    if (!http_header(r, s3 ? "x-amz-request-id" : "x-amzn-requestid", a.request_id, sizeof a.request_id)) {
+        a.request_id[0] = '\0';
+    }
+    if (r->rc != 0) {
+        a.rc = err_set(&a.why, r->rc, 0, "%s %s: %s", s3 ? "S3" : "HealthImaging", f->call->operation, r->why.text);
+    } else if (r->status < 200 || r->status > 299) {
+        char type[120];
+        (s3 ? error_body_xml : error_body_json)(r->body, r->body_bytes, &said);
+        aws_error_plain_code(!s3 && http_header(r, "x-amzn-errortype", type, sizeof type) ? type : said.code, a.code, sizeof a.code);
+        map_error(f, r, &said, &a);
+    }
+    if (a.rc != 0 && try_again(f, r, &a)) {
+        struct err why = {0};
+        log_debug("aws_again", "operation=%s code=%s offset_ms=%lld", f->call->operation, err_name(a.rc), (long long)c->offset_ms);
+        if (sign_and_send(f, &why) == 0) {
+            return;
+        }
+    }
+    c->ended++;
+    f->done(f->ctx, &a);
+    drop(f);
+}
+
+/* ---- run --------------------------------------------------------------------------------------------------------------------------------- */
+
+int aws_client_run(struct aws_client *c, int wait_ms, const int *extra_fds, size_t extra_count)
+{
+    const int64_t end = clock_mono_ms() + wait_ms;
+    const unsigned before = c->ended;
+    for (;;) {
+        s3_put_hash_slice(c);
+        (void)http_step(c->http);
+        int64_t left = end - clock_mono_ms();
+        if (c->ended != before || left < 0) {
+            break;
+        }
+        if (http_poll(c->http, c->hashing > 0 ? 0 : (int)left, extra_fds, extra_count) || left == 0) {
+            (void)http_step(c->http);
+            break;
+        }
+    }
+    return aws_client_busy(c);
+}
+
+int aws_client_busy(const struct aws_client *c)
+{
+    int busy = c->hashing;
+    for (const struct in_flight *f = c->first; f; f = f->next) {
+        busy++;
+    }
+    return busy;
+}
+
+int64_t aws_client_clock_offset_ms(const struct aws_client *c)
+{
+    return c->offset_ms;
+}
+
+struct blocking {
+    bool ended;
+    struct aws_result *out;
+    struct err *e;
+};
+
+static void on_blocking(void *ctx, struct aws_answer *a)
+{
+    struct blocking *b = ctx;
+    b->ended = true;
+    b->out->rc = a->rc;
+    if (a->rc != 0 && b->e) {
+        *b->e = a->why;
+    }
+    b->out->status = a->http->status;
+    (void)http_header(a->http, "etag", b->out->etag, sizeof b->out->etag);
+    (void)http_header(a->http, "x-amz-checksum-crc32c", b->out->crc32c, sizeof b->out->crc32c);
+    (void)http_header(a->http, "content-length", b->out->content_length, sizeof b->out->content_length);
+    b->out->body = a->http->body;
+    b->out->body_bytes = a->http->body_bytes;
+    a->http->body = NULL;
+}
+
+int aws_call_blocking(struct aws_client *c, struct aws_call *call, struct aws_result *out, struct err *e)
+{
+    struct blocking b = {.out = out, .e = e};
+    memset(out, 0, sizeof *out);
+    int rc = aws_begin(c, call, on_blocking, &b, e);
+    if (rc != 0) {
+        return rc;
+    }
+    while (!b.ended) { /* every request has a time limit, so this ends */
+        (void)aws_client_run(c, WAIT_SLICE_MS, NULL, 0);
+    }
+    if (out->rc != 0) {
+        free(out->body);
+        out->body = NULL;
+    }
+    return out->rc;
+}

@@ -1,0 +1,91 @@
+/*
+ * internal - one signed call, as the files of common/aws share it; nobody outside includes it.
+ *
+ * aws_begin() signs and starts; what only this layer can heal (a stale connection, a clock that is off, credentials that were replaced) is tried
+ * once more inside. done() gets the answer or the error, mapped by errors.h, exactly once.
+ */
+#ifndef STORESCP_AWS_INTERNAL_H
+#define STORESCP_AWS_INTERNAL_H
+
+#include "common/aws/client.h"
+#include "common/aws/endpoint.h"
+#include "common/aws/http.h"
+#include "common/aws/sigv4.h"
+
+#include <stdbool.h>
+
+enum { AWS_HEADERS_MAX = 6, AWS_HASH_BUFFER = 256 * 1024 };
+
+struct aws_call {
+    enum aws_service service;
+    const char *operation; /* literal, for texts: "PutObject" */
+    const char *method;    /* literal */
+    struct endpoint_place place;
+    char *query; /* heap; NULL: none */
+    struct sigv4_header headers[AWS_HEADERS_MAX]; /* beside host, x-amz-date, x-amz-content-sha256, x-amz-security-token; literal names */
+    char values[AWS_HEADERS_MAX][96];
+    size_t header_count;
+    char payload_hash[65];
+    char *body; /* heap, owned by the call; NULL: none */
+    size_t body_bytes;
+    int fd; /* -1: none; borrowed */
+    int64_t fd_bytes;
+    size_t response_max;
+    bool cut_is_fine;
+};
+
+struct aws_answer {
+    int rc;
+    struct err why; /* rc != 0 */
+    char code[80];  /* AWS's error code, "" if none */
+    char request_id[64];
+    struct http_response *http; /* NULL if no request was made */
+};
+typedef void (*aws_done)(void *ctx, struct aws_answer *answer);
+
+/* A call on the heap with its endpoint's host and base path; NULL without memory. Given to aws_begin() or aws_call_free(). */
+struct aws_call *aws_call_new(struct aws_client *c, enum aws_service service, const char *operation, const char *method);
+void aws_call_free(struct aws_call *call);
+void aws_call_header(struct aws_call *call, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Appends name=value, encoded, to the query. ERR_ARGUMENT if it is too long, ERR_MEMORY. */
+int aws_call_query(struct aws_call *call, const char *name, const char *value);
+
+/* Takes the call in every case. On an error done() is not called. */
+int aws_begin(struct aws_client *c, struct aws_call *call, aws_done done, void *ctx, struct err *e);
+/* Begins it and runs the client until it has ended. *answer holds copies: body (heap, maybe NULL) is the caller's. */
+struct aws_result {
+    int rc;
+    long status;
+    char *body;
+    size_t body_bytes;
+    char etag[80], crc32c[16], content_length[24];
+};
+int aws_call_blocking(struct aws_client *c, struct aws_call *call, struct aws_result *out, struct err *e);
+
+/* ---- inside the client ------------------------------------------------------------------------------------------------------ */
+
+struct s3_put_job;
+struct in_flight;
+
+struct aws_client {
+    const struct config *config;
+    struct http *http;
+    struct credentials_source *credentials;
+    struct endpoint endpoints[AWS_SERVICE_COUNT];
+    bool path_style;
+    int64_t offset_ms;
+    bool clock_told;
+    struct in_flight *first;           /* calls under way */
+    struct s3_put_job *first_hash, *last_hash; /* transfers whose payload is being hashed, in order */
+    int hashing;
+    unsigned char *hash_buffer;
+    unsigned ended; /* counts ends of calls and transfers */
+};
+
+/* Hashes a slice of the waiting files (milliseconds); begins those that are done. s3_put.c. */
+void s3_put_hash_slice(struct aws_client *c);
+void s3_put_drop_all(struct aws_client *c);
+/* The bucket that NULL means. */
+const char *s3_bucket_of(const struct aws_client *c, const char *bucket);
+
+#endif
