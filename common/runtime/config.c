@@ -189,7 +189,7 @@ int config_load(struct config **out, const char *home, struct err *e)
         int bad_line = 0;
         int rc = ini_file_read(path, on_setting, c, &bad_line, &why);
         if (bad_line > 0) {
-            problem(c, "storescp.conf line %d is not of the form name = value", bad_line);
+            problem(c, "storescp.conf %s", why.text);
         } else if (rc != 0 && rc != ERR_NOT_FOUND) {
             problem(c, "storescp.conf cannot be read: %s; check its owner and mode", why.text);
         }

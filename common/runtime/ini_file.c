@@ -64,6 +64,7 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
 {
     char section[SECTION_MAX] = "";
     int bad = 0;
+    bool too_long = false;
     int rc = 0;
     FILE *file = fopen(path, "re");
     if (!file) {
@@ -82,6 +83,7 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
             int c;
             while ((c = fgetc(file)) != EOF && c != '\n') {
             }
+            too_long = too_long || bad == 0;
             bad = bad ? bad : number;
             continue;
         }
@@ -103,7 +105,8 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
         *bad_line = bad;
     }
     if (rc == 0 && bad) {
-        rc = err_set(e, ERR_PROTOCOL, 0, "%s line %d is not of the form name = value", path, bad);
+        rc = too_long ? err_set(e, ERR_PROTOCOL, 0, "line %d is longer than %d characters", bad, LINE_MAX_BYTES - 2)
+                      : err_set(e, ERR_PROTOCOL, 0, "line %d is not of the form name = value", bad);
     }
     return rc;
 }
