@@ -86,7 +86,8 @@ static void look_for_trouble(struct picture *p, const struct request *q)
         long long waiting = waits_for[i] ? count_of(p, waits_for[i]) : 0;
         waiting += i == STAGE_IMPORTER ? count_of(p, "importing") : 0;
         if (waiting > 0 && p->alive[i] == 0) {
-            warn(p, "%lld instances wait for the %s and none is alive: `storescpctl %s`", waiting, name,
+            warn(p, "%lld instances wait for the %s and none is alive: %s`storescpctl %s`", waiting, name,
+                 p->supervisor ? "" : "start its container or unit, or ",
                  !p->supervisor ? "up" : i == STAGE_VALIDATOR ? "scale validator 1" : i == STAGE_UPLOADER ? "scale uploader 1"
                                                                                                        : "scale importer 1");
         } else if (p->wanted[i] > 0 && p->alive[i] < (size_t)p->wanted[i]) {
@@ -103,8 +104,10 @@ static void look_for_trouble(struct picture *p, const struct request *q)
             warn(p, "%s is %s", p->living[i].name, text_printable(status, clean, sizeof clean));
         }
         if (beat > 0 && now - beat > BEAT_OLD_MS) {
-            warn(p, "%s lives but gave no sign for %s: kill %ld, it is replaced and loses nothing", p->living[i].name,
-                 text_age(now - beat, age, sizeof age), (long)p->living[i].pid);
+            /* without a supervisor its number may be of another pid namespace: a container's */
+            (void)snprintf(number, sizeof number, "kill %ld", (long)p->living[i].pid);
+            warn(p, "%s lives but gave no sign for %s: %s, it is replaced and loses nothing", p->living[i].name,
+                 text_age(now - beat, age, sizeof age), p->supervisor ? number : "restart its container or unit");
         }
     }
     if (count_of(p, "quarantined") > 0) {
