@@ -285,11 +285,15 @@ static void record(struct recorder *r, struct group *g)
     answer.kind = PACKET_VERDICT;
     answer.status = rc == 0 ? 0 : 0xa700;
     if (rc != 0) {
-        log_error("record_failed", "count=%zu code=%s reason=\"%s\" effect=\"answered A700, nothing kept\"", g->count,
-                  err_name(rc), e.text);
+        log_error("record_failed", "count=%zu code=%s reason=\"%s\" effect=\"%s\"", g->count, err_name(rc), e.text,
+                  rc == ERR_COMMIT_UNKNOWN ? "no answer, the files stay for adoption" : "answered A700, nothing kept");
     }
     for (size_t i = 0; i < g->count; i++) {
-        if (g->from[i]->channel != -1) {
+        if (g->from[i]->channel != -1 && rc == ERR_COMMIT_UNKNOWN) {
+            /* The row may come back after a crash: neither success nor refusal is true, and the file must stay. The closed channel
+             * ends the association process without an answer; the sender repeats. */
+            drop_process(r, g->from[i]);
+        } else if (g->from[i]->channel != -1) {
             (void)send(g->from[i]->channel, &answer, sizeof answer, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
     }

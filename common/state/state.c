@@ -202,6 +202,10 @@ int state_end(struct state *s, int rc, struct err *e)
 {
     if (rc == 0) {
         rc = state_run(s, NULL, e, "COMMIT", "");
+        if (rc != 0 && sqlite3_extended_errcode(s->db) == SQLITE_IOERR_FSYNC) {
+            /* The frames stand complete in the log. The next commit overwrites them; a crash before that brings them back. */
+            rc = err_set(e, ERR_COMMIT_UNKNOWN, 0, "state.db: the sync of a commit failed: check the disk");
+        }
     }
     if (rc != 0 && !sqlite3_get_autocommit(s->db)) {
         (void)state_run(s, NULL, NULL, "ROLLBACK", "");
