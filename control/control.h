@@ -21,7 +21,7 @@ struct request {
     struct config *config; /* always there; may have problems */
     const char *home;
     bool config_is_bad;
-    bool json, accept;
+    bool json, accept, spool_only;
     long long limit;         /* 0: not given */
     int counts[STAGE_COUNT]; /* --receivers N ...; -1: not given */
     const char *args[2];

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8 };
+enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16 };
 
 static const struct command {
     const char *name;
@@ -34,6 +34,9 @@ static const struct command {
      "--accept: take them even if another content with the same SOP Instance UID is here."},
     {"config", command_config, 0, 0, OPT_JSON, "config [--json]", "every setting, where it comes from, what is wrong",
      "Secrets are not shown. Exit code 1 if a setting is wrong."},
+    {"rebuild", command_rebuild, 0, 0, OPT_SPOOL_ONLY, "rebuild [--spool-only]", "make a lost state.db again from S3, HealthImaging and the spool",
+     "Everything must be stopped and the old state.db moved away. May be run again when it was cut off. Exit code 1 if something could\n"
+     "not be known or wants a look. --spool-only: nothing ever left this machine, S3 and HealthImaging are not asked."},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
@@ -89,6 +92,9 @@ static int parse(int argc, char **argv, struct request *q, const char **home, co
         } else if (strcmp(a, "--accept") == 0) {
             q->accept = true;
             used |= OPT_ACCEPT;
+        } else if (strcmp(a, "--spool-only") == 0) {
+            q->spool_only = true;
+            used |= OPT_SPOOL_ONLY;
         } else if (strcmp(a, "--limit") == 0 && whole_number(next, 1000000, &n) && n > 0) {
             q->limit = n;
             used |= OPT_LIMIT;

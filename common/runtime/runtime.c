@@ -83,6 +83,15 @@ bool id_is_legal(const char *id)
     return id && strlen(id) == 26 && strspn(id, alphabet) == 26;
 }
 
+int64_t id_time_ms(const char *id)
+{
+    int64_t ms = 0;
+    for (int i = 0; id_is_legal(id) && i < 10; i++) {
+        ms = ms << 5 | (int64_t)(strchr(alphabet, id[i]) - alphabet);
+    }
+    return ms;
+}
+
 int64_t backoff_ms(int attempt, int64_t base_ms, int64_t ceiling_ms, uint32_t random)
 {
     int64_t delay = base_ms > 0 ? base_ms : 1;

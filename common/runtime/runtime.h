@@ -19,6 +19,9 @@ void id_new(char out[27]);
 /* Exactly 26 characters of the alphabet: safe as a file name, an S3 key part and an SQL value. */
 bool id_is_legal(const char *id);
 
+/* The time that an id tells; 0 for what is no id. */
+int64_t id_time_ms(const char *id);
+
 /* Jittered exponential backoff: a random time in [delay/2, delay], delay = min(base * 2^attempt, ceiling). Pure but for the random
  * number: random is any 32-bit value. */
 int64_t backoff_ms(int attempt, int64_t base_ms, int64_t ceiling_ms, uint32_t random);

@@ -21,6 +21,7 @@ struct state {
     int worker_lock; /* fd or -1 */
     int write_lock;  /* fd of state/write.lock, or -1 when read-only */
     bool readonly;
+    uint64_t device, inode; /* of state.db when it was opened */
     /* prepared once per text, found by the address of the literal */
     struct {
         const char *sql;
@@ -28,6 +29,12 @@ struct state {
     } statements[STATE_STATEMENTS_MAX];
     size_t statement_count;
 };
+
+/* What a batch's client token is made of: derived, so that a repeated start is the same start. */
+#define STATE_CLIENT_TOKEN "storescp-%s"
+
+/* state_open() without its refusals: for rebuild. */
+int state_open_always(struct state **out, const char *home, struct err *e);
 
 int state_begin(struct state *s, struct err *e);
 int state_end(struct state *s, int rc, struct err *e);

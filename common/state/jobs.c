@@ -57,7 +57,7 @@ int state_batch_starting(struct state *s, struct state_batch *b, const struct st
 {
     int64_t now = clock_wall_ms();
     char token[65];
-    (void)snprintf(token, sizeof token, "storescp-%s", b->id);
+    (void)snprintf(token, sizeof token, STATE_CLIENT_TOKEN, b->id);
     int rc = state_begin(s, e);
     if (rc != 0) {
         return rc;

@@ -12,6 +12,7 @@
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -182,6 +183,19 @@ static void write_unlock(struct state *s)
     (void)flock(s->write_lock, LOCK_UN);
 }
 
+/* Is the file that we write to still the one with the name? */
+static int check_name(const struct state *s, struct err *e)
+{
+    char path[4352];
+    struct stat info;
+    (void)snprintf(path, sizeof path, "%s/state/state.db", s->home);
+    if (stat(path, &info) == 0 && info.st_ino == s->inode && info.st_dev == s->device) {
+        return 0;
+    }
+    return err_set(e, ERR_DATABASE, 0, "%s was removed or replaced while this process had it open: put it back, or stop everything and "
+                   "run `storescpctl rebuild`", path);
+}
+
 int state_begin(struct state *s, struct err *e)
 {
     if (s->readonly) {
@@ -191,7 +205,8 @@ int state_begin(struct state *s, struct err *e)
     if (rc != 0) {
         return rc;
     }
-    rc = state_run(s, NULL, e, "BEGIN IMMEDIATE", "");
+    rc = check_name(s, e);
+    rc = rc == 0 ? state_run(s, NULL, e, "BEGIN IMMEDIATE", "") : rc;
     if (rc != 0) {
         write_unlock(s);
     }
@@ -267,12 +282,51 @@ static int open_database(struct state *s, int flags, struct err *e)
     if (sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK) {
         return err_set(e, ERR_DATABASE, 0, "%s: %s", path, s->db ? sqlite3_errmsg(s->db) : "out of memory");
     }
+    struct stat info;
+    if (stat(path, &info) == -1) {
+        return err_set(e, ERR_DATABASE, errno, "%s", path);
+    }
+    s->device = info.st_dev;
+    s->inode = info.st_ino;
     (void)sqlite3_extended_result_codes(s->db, 1);
     (void)sqlite3_busy_timeout(s->db, BUSY_MS);
     return 0;
 }
 
+/* Does a room of the spool hold an instance's file? */
+static bool room_has_files(const char *home, const char *room)
+{
+    char path[4352];
+    bool found = false;
+    (void)snprintf(path, sizeof path, "%s/spool/%s", home, room);
+    DIR *directory = opendir(path);
+    struct dirent *entry;
+    while (directory && !found && (entry = readdir(directory)) != NULL) {
+        size_t length = strlen(entry->d_name);
+        found = length > 4 && strcmp(entry->d_name + length - 4, ".dcm") == 0;
+    }
+    if (directory) {
+        (void)closedir(directory);
+    }
+    return found;
+}
+
 int state_open(struct state **out, const char *home, struct err *e)
+{
+    char path[4352];
+    (void)snprintf(path, sizeof path, "%s/state/rebuild.unfinished", home);
+    if (access(path, F_OK) == 0) {
+        return err_set(e, ERR_SCHEMA, 0, "a rebuild of the database was cut off: run `storescpctl rebuild` again");
+    }
+    (void)snprintf(path, sizeof path, "%s/state/state.db", home);
+    if (access(path, F_OK) != 0 && (room_has_files(home, "obj") || room_has_files(home, "quarantine"))) {
+        return err_set(e, ERR_SCHEMA, 0, "%s is missing, but the spool holds images: put it back, or run `storescpctl rebuild`; with a new "
+                       "one, images would be sent twice", path);
+    }
+    return state_open_always(out, home, e);
+}
+
+int state_open_always(struct state **out, const char *home, struct err *e)
 {
     struct state *s = calloc(1, sizeof *s);
     if (!s) {

@@ -2,7 +2,8 @@
  * state - state.db: one row for every instance, batch, import job; the only place with SQL. docs/states.md is its law.
  *
  * Every function that writes takes the advisory write lock (state/write.lock), runs one BEGIN IMMEDIATE ... COMMIT with
- * synchronous=FULL, and returns 0 only when the commit is durable. Prepare data first: no network or file work inside.
+ * synchronous=FULL, and returns 0 only when the commit is durable. It fails with ERR_DATABASE when the file was removed or replaced
+ * meanwhile: what is written into a file without a name is promised to nobody. Prepare data first: no network or file work inside.
  * A struct state belongs to one thread of one process; open it after exec, never carry it over fork.
  * Times are wall-clock milliseconds. Texts in result structs are copies inside the struct.
  */
@@ -23,7 +24,8 @@ const char *state_stage_name(enum state_stage s); /* "receiver" ... */
 
 struct state;
 
-/* Opens (creates and migrates under the write lock) <home>/state/state.db. */
+/* Opens (creates and migrates under the write lock) <home>/state/state.db. ERR_SCHEMA, and nothing is created, when it is missing but
+ * the spool holds files: an empty database would make the pipeline send again what was sent; and while a rebuild is unfinished. */
 int state_open(struct state **out, const char *home, struct err *e);
 /* For looking only: never creates, never writes. */
 int state_open_readonly(struct state **out, const char *home, struct err *e);
@@ -220,13 +222,56 @@ int state_report(struct state *s, const char *name, const char *arg1, long long 
  * who: instance id, study UID, or "ALL". *count: how many were moved. */
 int state_retry(struct state *s, const char *who, bool accept, int64_t *count, struct err *e);
 
-/* ---- rebuild (database lost) -------------------------------------------------------------------------------------------- */
-/* Re-creates a batch that S3 and AHI know, with its job if there is one (job_id NULL: it was never started -> CLOSED). */
-int state_rebuild_batch(struct state *s, const char *batch, const char *study_uid, const char *job_id,
-                        const char *job_status, const char *input_uri, const char *output_uri, struct err *e);
-/* Re-creates an instance found in S3 under batch: state 'uploaded' (or 'importing' if the batch has a job); has_spool: its
- * spool file is there. Existing rows move to that state. */
-int state_rebuild_instance(struct state *s, const struct state_instance *i, const struct state_identity *identity,
-                           bool has_spool, struct err *e);
+/* ---- rebuild (database lost): docs/states.md, section "Rebuild" -------------------------------------------------------------
+ * Order: state_rebuild_open, then batches and instances in any order, then what only the spool knows, then state_rebuild_end.
+ * Every call may be repeated; a rebuild that was cut off is run again from the start and goes over what is there quickly. */
+
+/* Opens a new database, or the one that an unfinished rebuild from the same source (bucket, prefix, data store; a text of one line)
+ * left; of another source it is thrown away. The file state/rebuild.unfinished stands from before the first write until
+ * state_rebuild_end(): state_open() refuses meanwhile. ERR_EXISTS: there is a database that is no rebuild's. */
+int state_rebuild_open(struct state **out, const char *home, const char *source, struct err *e);
+
+enum state_rebuilt_job {
+    REBUILT_NO_JOB,      /* nothing was started: -> closed, will be started with the token that it would have had anyway */
+    REBUILT_JOB_LISTED,  /* HealthImaging knows the job: -> running, will be followed to its results */
+    REBUILT_JOB_RESULTS, /* only its results are left: -> reconciling, they will be read */
+    REBUILT_JOB_UNKNOWN  /* too old to be listed, no results: -> done, its instances fail with IMPORT_RESULT_UNKNOWN */
+};
+struct state_rebuilt_batch {
+    const char *id, *study_uid;
+    enum state_rebuilt_job job;
+    const char *job_id, *job_status, *input_uri, *output_uri, *datastore_id, *role_arn; /* of the job, if there is one */
+    int64_t submitted_ms;
+};
+/* Makes the batch; one that is there already is left as it is. */
+int state_rebuild_batch(struct state *s, const struct state_rebuilt_batch *b, struct err *e);
+
+struct state_rebuilt_instance {
+    struct state_instance i; /* r, batch, s3_key are used */
+    struct state_identity identity;
+    char etag[80];  /* or "" */
+    bool has_spool; /* its spool file is there; otherwise it counts as released */
+};
+enum state_rebuilt_place {
+    PLACE_NEW,      /* it had no row */
+    PLACE_SAME,     /* it is in that batch already */
+    PLACE_MOVED,    /* it was in an older batch: retried from there into this one */
+    PLACE_OLDER,    /* it is in a younger batch: this one has had its say */
+    PLACE_AMBIGUOUS /* it stays in another batch; neither was started, and both would import it */
+};
+/* Puts an instance into a batch that state_rebuild_batch() made. Its state is 'uploaded' until state_rebuild_end(). An instance that
+ * stands under several batches belongs to the one that has no job yet, otherwise to the one whose job was started last. */
+int state_rebuild_instance(struct state *s, const struct state_rebuilt_instance *i, enum state_rebuilt_place *place, struct err *e);
+/* 1 if the instance has a row in that batch, 0 if not, negative on error. */
+int state_rebuild_knows(struct state *s, const char *id, const char *batch, struct err *e);
+/* An instance that only the spool knows: 'received'. held_why (may be NULL): it is held, with that sentence for a person.
+ * refused (may be NULL): it goes on to 'quarantined' with that reason and remedy. */
+int state_rebuild_received(struct state *s, const struct state_received *r, const char *held_why, const struct err *refused,
+                           const char *remedy, struct err *e);
+struct state_rebuilt {
+    int64_t to_start, to_follow, to_read, unknown; /* instances, by the kind of their batch's job */
+};
+/* Gives every instance the state that its batch implies, ends empty batches, takes the mark away. */
+int state_rebuild_end(struct state *s, struct state_rebuilt *out, struct err *e);
 
 #endif

@@ -1,0 +1,245 @@
+/*
+ * rebuild_jobs - which import jobs there were: HealthImaging's list (90 days) and the folders of results in S3 (as long as they are
+ * kept). A batch with a job is followed or read, never started again.
+ */
+#include "common/runtime/runtime.h"
+#include "control/rebuild.h"
+
+enum { JOBS_MAX = 2000000, CLOCK_SLACK_MS = 3600000 };
+/* Jobs are listed for 90 days; nearer to that edge nobody can tell "never started" from "no longer listed". */
+#define LISTED_MS (85LL * 86400000)
+
+static int keep(struct rebuild *r, const struct cloud_job *job, bool is_listed)
+{
+    struct err e = {0};
+    int rc = rebuild_room((void **)&r->jobs, &r->job_room, r->job_count, sizeof *r->jobs, JOBS_MAX, &e);
+    if (rc != 0) {
+        return rc;
+    }
+    struct job_entry *entry = &r->jobs[r->job_count];
+    memset(entry, 0, sizeof *entry);
+    entry->output_uri = strdup(job->output_uri);
+    if (!entry->output_uri) {
+        return ERR_MEMORY;
+    }
+    (void)snprintf(entry->batch, sizeof entry->batch, "%s", job->batch);
+    (void)snprintf(entry->job_id, sizeof entry->job_id, "%s", job->job_id);
+    (void)snprintf(entry->status, sizeof entry->status, "%s", job->status);
+    entry->submitted_ms = job->submitted_ms > 0 ? job->submitted_ms : id_time_ms(job->batch);
+    entry->is_listed = is_listed;
+    r->job_count++;
+    return 0;
+}
+
+static int keep_listed(void *ctx, const struct cloud_job *job)
+{
+    return keep(ctx, job, true);
+}
+
+static int keep_result(void *ctx, const struct cloud_job *job)
+{
+    return keep(ctx, job, false);
+}
+
+static int by_batch(const void *a, const void *b)
+{
+    const struct job_entry *x = a;
+    const struct job_entry *y = b;
+    int order = strcmp(x->batch, y->batch);
+    order = order != 0 ? order : strcmp(x->job_id, y->job_id);
+    return order != 0 ? order : y->is_listed - x->is_listed; /* the listed one first */
+}
+
+int rebuild_read_jobs(struct rebuild *r, struct err *e)
+{
+    int rc = cloud_each_job(r->cloud, keep_listed, r, e);
+    rc = rc == 0 ? cloud_each_result(r->cloud, keep_result, r, e) : rc;
+    if (rc != 0 || r->job_count == 0) {
+        return rc;
+    }
+    qsort(r->jobs, r->job_count, sizeof *r->jobs, by_batch);
+    size_t kept = 0;
+    for (size_t i = 0; i < r->job_count; i++) {
+        struct job_entry *last = kept ? &r->jobs[kept - 1] : NULL;
+        if (last && strcmp(last->batch, r->jobs[i].batch) == 0) {
+            if (strcmp(last->job_id, r->jobs[i].job_id) != 0) {
+                char text[300];
+                (void)snprintf(text, sizeof text, "has two import jobs, %s and %s; the one with results counts, else the first", last->job_id,
+                               r->jobs[i].job_id);
+                rebuild_trouble(r, last->batch, text);
+            }
+            if (!last->output_uri[0] && r->jobs[i].output_uri[0]) { /* listed, and these are its results */
+                char *unused = last->output_uri;
+                last->output_uri = r->jobs[i].output_uri;
+                r->jobs[i].output_uri = unused;
+                (void)snprintf(last->job_id, sizeof last->job_id, "%s", r->jobs[i].job_id);
+            }
+            free(r->jobs[i].output_uri);
+        } else {
+            r->jobs[kept++] = r->jobs[i];
+        }
+    }
+    r->job_count = kept;
+    return 0;
+}
+
+static struct job_entry *job_of(struct rebuild *r, const char *batch)
+{
+    size_t low = 0;
+    size_t high = r->job_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(r->jobs[middle].batch, batch);
+        if (order == 0) {
+            return &r->jobs[middle];
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, struct err *e)
+{
+    char input[1025];
+    char output[1025];
+    if (strcmp(r->batch, batch) == 0) {
+        return 0;
+    }
+    struct job_entry *job = job_of(r, batch);
+    const char *bucket = config_text(r->config, CFG_DICOM_BUCKET);
+    const char *output_bucket = config_text(r->config, CFG_OUTPUT_BUCKET);
+    (void)snprintf(input, sizeof input, "s3://%s/%s/%s/", bucket, r->prefix, batch);
+    (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", output_bucket[0] ? output_bucket : bucket,
+                   config_text(r->config, CFG_OUTPUT_PREFIX), batch);
+    struct state_rebuilt_batch b = {.id = batch, .study_uid = study_uid, .input_uri = input, .output_uri = output,
+                                    .datastore_id = config_text(r->config, CFG_DATASTORE_ID),
+                                    .role_arn = config_text(r->config, CFG_DATA_ACCESS_ROLE_ARN)};
+    if (job) {
+        job->was_seen = true;
+        b.job = job->is_listed ? REBUILT_JOB_LISTED : REBUILT_JOB_RESULTS;
+        b.job_id = job->job_id;
+        b.job_status = job->is_listed ? job->status : "COMPLETED";
+        b.submitted_ms = job->submitted_ms;
+        b.output_uri = job->output_uri[0] ? job->output_uri : output;
+        r->with_job++;
+    } else {
+        b.job = r->started_ms - id_time_ms(batch) < LISTED_MS ? REBUILT_NO_JOB : REBUILT_JOB_UNKNOWN;
+    }
+    int rc = state_rebuild_batch(r->state, &b, e);
+    if (rc == 0) {
+        (void)snprintf(r->batch, sizeof r->batch, "%s", batch);
+        r->batches++;
+    }
+    return rc;
+}
+
+/* ---- results ---------------------------------------------------------------------------------------------------------------- */
+
+struct reading {
+    struct rebuild *r;
+    struct job_entry *job;
+    char start[300]; /* "<prefix>/<batch>/" */
+};
+
+static int left_by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct left_file *)a)->id, ((const struct left_file *)b)->id);
+}
+
+/* The file is evidence that the instance was in the job: it belongs to the job's batch. */
+static int take_left(struct reading *g, struct left_file *file, struct err *e)
+{
+    struct rebuild *r = g->r;
+    struct spool_meta meta;
+    struct state_rebuilt_instance one;
+    enum state_rebuilt_place place;
+    int rc = spool_read_meta(r->home, file->id, 0, &meta, e);
+    if (rc != 0) {
+        return rc;
+    }
+    memset(&one, 0, sizeof one);
+    rebuild_fill(&one, &meta);
+    rebuild_identity(r->home, file->id, &one.identity);
+    one.has_spool = true;
+    (void)snprintf(one.i.batch, sizeof one.i.batch, "%s", g->job->batch);
+    (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s%s.dcm", g->start, file->id);
+    rc = rebuild_batch(r, g->job->batch, one.identity.study_uid, e);
+    rc = rc == 0 ? state_rebuild_instance(r->state, &one, &place, e) : rc;
+    if (rc == 0 && file->is_quarantined) {
+        rc = spool_unquarantine(r->home, file->id, e);
+    }
+    r->instances += rc == 0 && !file->is_taken;
+    file->is_taken = file->is_taken || rc == 0;
+    return rc;
+}
+
+/* Looks for "<prefix>/<batch>/<id>.dcm" wherever it stands: no line can be so broken that its name is missed. */
+static int look_into(void *ctx, const char *text)
+{
+    struct reading *g = ctx;
+    size_t length = strlen(g->start);
+    for (const char *p = strstr(text, g->start); p; p = strstr(p + length, g->start)) {
+        struct left_file key;
+        struct err e = {0};
+        memset(&key, 0, sizeof key);
+        (void)snprintf(key.id, sizeof key.id, "%.26s", p + length);
+        struct left_file *file = id_is_legal(key.id) && strncmp(p + length + 26, ".dcm", 4) == 0
+                                     ? bsearch(&key, g->r->left, g->r->left_count, sizeof key, left_by_id)
+                                     : NULL;
+        int rc = file ? take_left(g, file, &e) : 0;
+        if (rc != 0) {
+            return complain("%s: %s", key.id, e.text), rc;
+        }
+    }
+    return 0;
+}
+
+int rebuild_read_results(struct rebuild *r, struct err *e)
+{
+    int64_t oldest = INT64_MAX;
+    int rc = 0;
+    for (size_t i = 0; i < r->left_count; i++) {
+        oldest = r->left[i].received_ms < oldest ? r->left[i].received_ms : oldest;
+    }
+    if (r->left_count) {
+        qsort(r->left, r->left_count, sizeof *r->left, left_by_id);
+    }
+    for (size_t i = 0; rc == 0 && i < r->job_count; i++) {
+        struct job_entry *job = &r->jobs[i];
+        struct cloud_job asked;
+        struct reading g = {.r = r, .job = job};
+        bool was_seen = job->was_seen;
+        if (job->submitted_ms < oldest - (oldest > CLOCK_SLACK_MS ? CLOCK_SLACK_MS : 0)) {
+            job->was_seen = true; /* older than every file in question */
+            continue;
+        }
+        memset(&asked, 0, sizeof asked);
+        (void)snprintf(asked.batch, sizeof asked.batch, "%s", job->batch);
+        (void)snprintf(asked.job_id, sizeof asked.job_id, "%s", job->job_id);
+        (void)snprintf(asked.output_uri, sizeof asked.output_uri, "%s", job->output_uri);
+        (void)snprintf(g.start, sizeof g.start, "%s/%s/", r->prefix, job->batch);
+        rc = cloud_results_text(r->cloud, &asked, look_into, &g, e);
+        if (rc == ERR_AWS_NOT_FOUND) {
+            rc = 0;
+            job->was_seen = was_seen;
+        } else {
+            job->was_seen = true;
+        }
+    }
+    return rc;
+}
+
+const struct job_entry *rebuild_silent_job(const struct rebuild *r)
+{
+    const struct job_entry *found = NULL;
+    for (size_t i = 0; i < r->job_count; i++) {
+        if (!r->jobs[i].was_seen && (!found || r->jobs[i].submitted_ms > found->submitted_ms)) {
+            found = &r->jobs[i];
+        }
+    }
+    return found;
+}
