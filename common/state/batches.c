@@ -159,7 +159,8 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
     (void)sqlite3_reset(q);
     q = state_prepare(s,
                       "SELECT clientToken, jobId, jobStatus, message, inputS3Uri, outputS3Uri, datastoreId, dataAccessRoleArn, submittedAt,"
-                      " endedAt, (SELECT max(at_ms) FROM event WHERE batch = ?1 AND instance IS NULL AND to_state = 'starting'),"
+                      " endedAt, (SELECT min(at_ms) FROM event WHERE batch = ?1 AND instance IS NULL AND to_state = 'starting'),"
+                      " (SELECT max(at_ms) FROM event WHERE batch = ?1 AND instance IS NULL AND to_state = 'starting'),"
                       " (SELECT s3_key FROM instance WHERE batch = ?1 AND s3_key IS NOT NULL LIMIT 1),"
                       " (SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')) "
                       "FROM (SELECT ?1 AS id) LEFT JOIN import_job ON batch = id",
@@ -180,8 +181,9 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
         out->submitted_ms = sqlite3_column_int64(q, 8);
         out->ended_ms = sqlite3_column_int64(q, 9);
         out->starting_ms = sqlite3_column_int64(q, 10);
-        state_column(q, 11, out->s3_key, sizeof out->s3_key);
-        out->jobs_count = sqlite3_column_int64(q, 12);
+        out->called_ms = sqlite3_column_int64(q, 11);
+        state_column(q, 12, out->s3_key, sizeof out->s3_key);
+        out->jobs_count = sqlite3_column_int64(q, 13);
     }
     int rc = step == SQLITE_ROW ? 0 : state_sql_error(s, e, "read a batch");
     (void)sqlite3_reset(q);
@@ -295,7 +297,7 @@ int state_batch_defer(struct state *s, struct state_batch *b, const char *job_st
         return rc;
     }
     enum err_class class = why ? err_class_of(why->code) : ERR_CLASS_NONE;
-    bool charged = why && class != ERR_CLASS_RETRY_SOON && class != ERR_CLASS_PEER_DOWN && class != ERR_CLASS_CONFIG;
+    bool charged = why && class != ERR_CLASS_RETRY_SOON && class != ERR_CLASS_PEER_DOWN && class != ERR_CLASS_CONFIG && why->code != ERR_TIMEOUT;
     rc = state_run(s, &changed, e,
                    "UPDATE batch SET owner = NULL, next_attempt_ms = ?4, attempts = CASE WHEN ?5 IS NULL THEN 0 ELSE attempts + ?7 END,"
                    " error_code = ?5, error_text = ?6 WHERE id = ?1 AND token = ?2 AND owner = ?3",

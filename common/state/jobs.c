@@ -69,7 +69,7 @@ int state_batch_starting(struct state *s, struct state_batch *b, const struct st
     rc = state_end(s, rc, e);
     if (rc == 0 && *wait_ms == 0) {
         b->state = BATCH_STARTING;
-        b->starting_ms = now;
+        b->starting_ms = b->called_ms = now;
         (void)snprintf(b->client_token, sizeof b->client_token, "%s", token);
         (void)snprintf(b->input_s3_uri, sizeof b->input_s3_uri, "%s", input_uri);
         (void)snprintf(b->output_s3_uri, sizeof b->output_s3_uri, "%s", output_uri);
@@ -83,11 +83,12 @@ int state_batch_starting_again(struct state *s, struct state_batch *b, const str
                                struct err *e)
 {
     int changed = 0;
+    int64_t now = clock_wall_ms();
     int rc = state_begin(s, e);
     if (rc != 0) {
         return rc;
     }
-    rc = state_take_start(s, limits, false, clock_wall_ms(), wait_ms, e);
+    rc = state_take_start(s, limits, false, now, wait_ms, e);
     if (rc == 0 && *wait_ms == 0) {
         rc = state_run(s, &changed, e,
                        "UPDATE batch SET error_code = NULL WHERE id = ?1 AND token = ?2 AND owner = ?3 AND state = 'starting'", "tit",
@@ -95,6 +96,7 @@ int state_batch_starting_again(struct state *s, struct state_batch *b, const str
         if (rc == 0 && changed == 0) {
             rc = err_set(e, ERR_FENCED, 0, "batch %s is no longer ours", b->id);
         }
+        rc = rc ? rc : state_batch_event(s, b->id, "starting", "starting", NULL, "called again with the same token", now, e);
     }
     return state_end(s, rc, e);
 }

@@ -138,7 +138,8 @@ struct state_batch {
     char job_id[40], job_status[24], job_message[513];
     char input_s3_uri[1025], output_s3_uri[1025];
     char datastore_id[40], role_arn[2049];
-    int64_t starting_ms, submitted_ms, ended_ms; /* intent stored; job accepted; job ended; 0 if not yet */
+    int64_t starting_ms, called_ms; /* when the first call and the last one were announced */
+    int64_t submitted_ms, ended_ms; /* job accepted, job ended; 0 if not yet */
 };
 /* Closes open batches that were quiet since quiet_ms or are older than max_age_ms; *closed counts them. A full one closes when the next
  * instance of its study comes. */
@@ -168,7 +169,7 @@ int state_batch_running(struct state *s, struct state_batch *b, const char *job_
 /* STARTING -> DONE: HealthImaging refused the request as such; its instances end in 'failed' with why and remedy. */
 int state_batch_refused(struct state *s, struct state_batch *b, const struct err *why, const char *remedy, int *count, struct err *e);
 /* Records a look at the job; keeps the state, frees the claim, due at next_ms. why may be NULL; it counts as an attempt unless its class
- * is RETRY_SOON, PEER_DOWN or CONFIG. job_status may be NULL. */
+ * is RETRY_SOON, PEER_DOWN or CONFIG, or time ran out. job_status may be NULL. */
 int state_batch_defer(struct state *s, struct state_batch *b, const char *job_status, const struct err *why,
                       int64_t next_ms, struct err *e);
 /* RUNNING -> RECONCILING: the job ended. output_uri: where AHI says the results are. */

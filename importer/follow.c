@@ -1,0 +1,92 @@
+/*
+ * follow - looks at running jobs. COMPLETED and FAILED both only say that the job is over: what became of the files stands in the results.
+ * A job that HealthImaging does not know may be too young to be seen, or older than the 90 days for which jobs are listed.
+ */
+#include "common/aws/medical_imaging.h"
+#include "common/runtime/log.h"
+#include "common/runtime/runtime.h"
+#include "importer/importer.h"
+
+#include <string.h>
+
+enum { UNKNOWN_MAX = 10 }; /* answers "no such job", over several minutes, before the job counts as gone */
+
+static void job_ended(struct importer *m, struct state_batch *b, const struct ahi_job *job)
+{
+    struct err e = {0};
+    int64_t ended = job->ended_ms ? job->ended_ms : clock_wall_ms();
+    int rc = state_batch_ended(m->state, b, job->status, job->message, job->output_s3_uri[0] ? job->output_s3_uri : NULL, ended, &e);
+    if (rc != 0) {
+        log_error("record_failed", "batch=%s job=%s reason=\"%s\" effect=\"the job is looked at again\"", b->id, b->job_id, e.text);
+        if (rc != ERR_FENCED) {
+            importer_give_back(m, b);
+        }
+        return;
+    }
+    bool failed = strcmp(job->status, "COMPLETED") != 0;
+    log_write(failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "import_job_ended", "batch=%s job=%s status=%s took_ms=%lld%s%s", b->id, b->job_id,
+              job->status, (long long)(ended - (b->submitted_ms ? b->submitted_ms : ended)), failed ? " remedy=\"the job's message: storescpctl show " : "",
+              failed ? b->id : "");
+    if (m->start.why.code == ERR_AWS_QUOTA) { /* a place is free */
+        m->start.until_ms = 0;
+    }
+}
+
+static void still_running(struct importer *m, struct state_batch *b, const struct ahi_job *job)
+{
+    struct err e = {0};
+    int64_t wait = importer_poll_ms(config_int(m->config, CFG_IMPORT_POLL_MS), b->jobs_count, random_u32());
+    int rc = state_batch_defer(m->state, b, job->status, NULL, clock_wall_ms() + wait, &e);
+    if (rc != 0 && rc != ERR_FENCED) {
+        importer_give_back(m, b);
+    }
+}
+
+/* The data store may be the one that is gone: then every batch waits, and a person is told. */
+static void unknown_job(struct importer *m, struct state_batch *b)
+{
+    struct err e = {0};
+    m->store_is_active = false;
+    if (!importer_is_elsewhere(m, b) && !importer_store_is_active(m, &m->poll)) {
+        importer_give_back(m, b);
+        return;
+    }
+    if (b->attempts + 1 < UNKNOWN_MAX) {
+        (void)err_set(&e, ERR_PROTOCOL, 0, "HealthImaging does not know job %s of this batch (yet)", b->job_id);
+        importer_put_off(m, &m->poll, b, &e);
+        return;
+    }
+    struct ahi_job gone = {.status = "GONE", .message = "HealthImaging does not know this job any more"};
+    job_ended(m, b, &gone);
+}
+
+bool poll_next(struct importer *m)
+{
+    struct state_batch b;
+    struct ahi_job job;
+    struct err e = {0};
+    bool found = false;
+    if (!gate_is_open(&m->poll, clock_mono_ms())) {
+        return false;
+    }
+    if (state_batch_claim(m->state, WORK_POLL, &b, &found, &e) != 0) {
+        log_error("claim_failed", "reason=\"%s\"", e.text);
+        return false;
+    }
+    if (!found) {
+        return false;
+    }
+    memset(&job, 0, sizeof job);
+    const char *datastore_id = b.datastore_id[0] ? b.datastore_id : config_text(m->config, CFG_DATASTORE_ID);
+    int rc = ahi_get_job(m->aws, datastore_id, b.job_id, &job, &e);
+    if (rc == ERR_AWS_NOT_FOUND) {
+        unknown_job(m, &b);
+    } else if (rc != 0) {
+        importer_put_off(m, &m->poll, &b, &e);
+    } else {
+        gate_passed(&m->poll);
+        bool ended = strcmp(job.status, "COMPLETED") == 0 || strcmp(job.status, "FAILED") == 0;
+        (ended ? job_ended : still_running)(m, &b, &job);
+    }
+    return true;
+}

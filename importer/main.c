@@ -1,0 +1,169 @@
+/*
+ * storescp-importer - closes batches, gives each to HealthImaging as one import job, follows the jobs and writes to every instance what became
+ * of it: evidence, a reason, or a new batch. Any number may run: claims decide who has a batch, one bucket in state.db limits the starts of all.
+ * Work that ended goes first, then jobs that run, then new ones, a step of each in turn, so that none starves the others.
+ * A step is claimed, done and recorded; on SIGTERM the step in hand is finished and nothing else begun.
+ */
+#include "common/handoff/handoff.h"
+#include "common/runtime/log.h"
+#include "common/runtime/runtime.h"
+#include "importer/importer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CHORES_MS = 1000, WAITING_AFTER = 3 };
+
+struct process {
+    struct importer m;
+    struct handoff *handoff;
+    int64_t chores_at, close_at;
+};
+
+/* Why nothing goes on at the moment, for `storescpctl status`. */
+static void status_text(const struct importer *m, char *out, size_t size)
+{
+    const struct gate *const gates[] = {&m->start, &m->poll, &m->results};
+    (void)snprintf(out, size, "ready");
+    for (size_t i = 0; i < sizeof gates / sizeof gates[0]; i++) {
+        if (gate_is_alarmed(gates[i]) || gates[i]->failures >= WAITING_AFTER) {
+            (void)snprintf(out, size, "waiting: %s: %s: %s", gates[i]->name, err_name(gates[i]->why.code), gates[i]->why.text);
+            return;
+        }
+    }
+}
+
+static void chores(struct process *p)
+{
+    char status[420];
+    struct err e = {0};
+    int freed = 0;
+    int closed = 0;
+    int64_t now = clock_mono_ms();
+    if (now >= p->close_at) {
+        p->close_at = now + config_int(p->m.config, CFG_SWEEP_MS);
+        if (state_batches_close(p->m.state, config_int(p->m.config, CFG_BATCH_QUIET_MS), config_int(p->m.config, CFG_BATCH_MAX_AGE_MS), &closed,
+                                &e) != 0) {
+            log_error("close_failed", "reason=\"%s\"", e.text);
+        } else if (closed) {
+            log_info("batches_closed", "count=%d", closed);
+        }
+    }
+    if (now < p->chores_at) {
+        return;
+    }
+    p->chores_at = now + CHORES_MS;
+    status_text(&p->m, status, sizeof status);
+    if (state_reclaim(p->m.state, &freed, &e) != 0 || state_worker_beat(p->m.state, status, &e) != 0 ||
+        state_housekeep(p->m.state, &e) != 0) {
+        log_warning("chores_failed", "reason=\"%s\"", e.text);
+    }
+}
+
+/* HealthImaging refuses what does not look like this for every batch; better said once, before (API model 2023-07-19). */
+static int check_settings(const struct config *c, struct err *e)
+{
+    const char *store = config_text(c, CFG_DATASTORE_ID);
+    const char *role = config_text(c, CFG_DATA_ACCESS_ROLE_ARN);
+    if (!config_text(c, CFG_DICOM_BUCKET)[0]) {
+        return err_set(e, ERR_CONFIG, 0, "dicom_bucket is not set: name the S3 bucket for the images in storescp.conf or in DICOM_BUCKET");
+    }
+    if (strspn(store, "0123456789abcdefghijklmnopqrstuvwxyz") != 32 || store[32] != '\0') {
+        return err_set(e, ERR_CONFIG, 0, "datastore_id is %s: set it in storescp.conf or in DATASTORE_ID to the id of the HealthImaging data store, "
+                       "32 letters a-z and digits", store[0] ? "not the id of a data store" : "not set");
+    }
+    const char *account = strstr(role, ":iam::");
+    if (strncmp(role, "arn:aws", 7) != 0 || !account || strspn(account + 6, "0123456789") != 12 || strncmp(account + 18, ":role/", 6) != 0 ||
+        account[24] == '\0') {
+        return err_set(e, ERR_CONFIG, 0, "data_access_role_arn is %s: set it in storescp.conf or in DATA_ACCESS_ROLE_ARN to the role that HealthImaging "
+                       "takes, arn:aws:iam::<account>:role/<name>", role[0] ? "not the ARN of a role" : "not set");
+    }
+    return 0;
+}
+
+static int start(struct process *p, const char *home, struct err *e)
+{
+    struct importer *m = &p->m;
+    int rc = config_load(&m->config, home, e);
+    enum log_level level = LOG_LEVEL_INFO;
+    if (m->config) {
+        (void)log_level_parse(config_text(m->config, CFG_LOG_LEVEL), &level);
+    }
+    log_init("importer", level);
+    rc = rc ? rc : check_settings(m->config, e);
+    if (rc != 0) {
+        return rc;
+    }
+    m->start.name = "starting import jobs";
+    m->poll.name = "following import jobs";
+    m->results.name = "reading results";
+    m->limits.per_minute = (int)config_int(m->config, CFG_IMPORT_START_PER_MINUTE);
+    m->limits.burst = (int)config_int(m->config, CFG_IMPORT_START_BURST);
+    m->limits.running_max = (int)config_int(m->config, CFG_IMPORT_RUNNING_MAX);
+    m->again.attempts_max = (int)config_int(m->config, CFG_IMPORT_ATTEMPTS);
+    m->again.limits.max_count = (int)config_int(m->config, CFG_BATCH_MAX_COUNT);
+    m->again.limits.max_bytes = config_int(m->config, CFG_BATCH_MAX_MB) * 1000000;
+    const char *home_path = config_home(m->config);
+    rc = stop_install(e);
+    rc = rc ? rc : aws_client_open(&m->aws, m->config, e);
+    rc = rc ? rc : state_open(&m->state, home_path, e);
+    rc = rc ? rc : state_worker_register(m->state, STAGE_IMPORTER, e);
+    return rc ? rc : handoff_open(&p->handoff, home_path, "importer", NULL, state_worker_name(m->state), e);
+}
+
+static void work(struct process *p)
+{
+    struct importer *m = &p->m;
+    const int stop = stop_fd();
+    while (!stop_requested() && !m->broken) {
+        bool any = results_next(m);
+        any = (!stop_requested() && poll_next(m)) || any;
+        any = (!stop_requested() && start_next(m)) || any;
+        chores(p);
+        if (!any && !m->broken) {
+            (void)handoff_wait(p->handoff, (int)config_int(m->config, CFG_SWEEP_MS), &stop, 1);
+        }
+    }
+}
+
+static void end(struct process *p)
+{
+    struct err e = {0};
+    if (p->m.state && state_worker_name(p->m.state)[0]) {
+        (void)state_worker_unregister(p->m.state, &e);
+    }
+    handoff_close(&p->handoff);
+    aws_client_close(&p->m.aws);
+    state_close(&p->m.state);
+    config_free(&p->m.config);
+}
+
+int main(int argc, char **argv)
+{
+    static struct process p;
+    struct err e = {0};
+    const char *home = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--home") == 0 && i + 1 < argc) {
+            home = argv[++i];
+        } else if (strcmp(argv[i], "--version") == 0) {
+            return puts("storescp-importer " STORESCP_VERSION) < 0;
+        } else {
+            (void)puts("usage: storescp-importer [--home DIR] [--version]\nStarts and follows import jobs; any number may run.");
+            return strcmp(argv[i], "--help") == 0 ? 0 : 2;
+        }
+    }
+    int rc = start(&p, home, &e);
+    if (rc != 0) {
+        log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
+        end(&p);
+        return err_class_of(rc) == ERR_CLASS_CONFIG ? 78 : 1;
+    }
+    log_info("started", "worker=%s", state_worker_name(p.m.state));
+    ready_tell();
+    work(&p);
+    log_info("stopped", "worker=%s", state_worker_name(p.m.state));
+    bool broken = p.m.broken;
+    end(&p);
+    return broken ? 1 : 0;
+}
