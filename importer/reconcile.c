@@ -224,7 +224,7 @@ static int finish(struct reading *r, struct err *e)
     if (completed) {
         (void)err_set(&why, ERR_IMPORT_UNKNOWN, 0, "job %s is COMPLETED and its results do not mention this file", r->b->job_id);
     } else {
-        (void)err_set(&why, ERR_IMPORT_JOB_FAILED, 0, "job %s is %s: %.240s", r->b->job_id, r->b->job_status,
+        (void)err_set(&why, ERR_IMPORT_JOB_FAILED, 0, "job %s is %s: %.240s", r->b->job_id, r->b->job_status[0] ? r->b->job_status : "of unknown outcome",
                       r->b->job_message[0] ? r->b->job_message : "no message");
     }
     int rc = state_batch_done(r->m->state, r->b, &r->m->again, &why, &left, e);

@@ -1,0 +1,160 @@
+/*
+ * ordered_cloud - a HealthImaging and an S3 inside a test program: the calls of common/aws that the importer makes, doing exactly what the
+ * test orders through `cloud`. Included by one file of a program, which then takes nothing of these from the aws library.
+ */
+#ifndef STORESCP_TESTS_ORDERED_CLOUD_H
+#define STORESCP_TESTS_ORDERED_CLOUD_H
+
+#include "tests/unit/state_fixture.h"
+
+#include "common/aws/medical_imaging.h"
+#include "common/aws/s3.h"
+
+enum { JOBS = 16, OBJECTS = 8 };
+
+static struct {
+    struct ahi_job jobs[JOBS];
+    char tokens[JOBS][65];
+    int job_count, start_calls, get_calls, list_calls;
+    int start_rc;          /* what the next start answers */
+    bool answer_lost;      /* ... after it made the job */
+    bool listing_lags;     /* jobs are not listed */
+    int get_rc, list_rc, store_rc;
+    const char *store_status;
+    struct {
+        char key[512], *body;
+    } objects[OBJECTS];
+    int object_count;
+    int s3_rc;
+} cloud;
+
+static int answer(int rc, struct err *e, const char *what)
+{
+    return rc ? err_set(e, rc, 0, "%s: ordered by the test", what) : 0;
+}
+
+int ahi_start_job(struct aws_client *c, const struct ahi_start *s, struct ahi_job *out, struct err *e)
+{
+    (void)c;
+    cloud.start_calls++;
+    if (cloud.start_rc && !cloud.answer_lost) {
+        return answer(cloud.start_rc, e, "StartDICOMImportJob");
+    }
+    int i = 0;
+    while (i < cloud.job_count && strcmp(cloud.tokens[i], s->client_token) != 0) {
+        i++;
+    }
+    assert_in_range(i, 0, JOBS - 1);
+    struct ahi_job *j = &cloud.jobs[i];
+    if (i == cloud.job_count) {
+        cloud.job_count++;
+        (void)snprintf(cloud.tokens[i], sizeof cloud.tokens[i], "%s", s->client_token);
+        (void)snprintf(j->job_id, sizeof j->job_id, "job%d", i);
+        (void)snprintf(j->job_name, sizeof j->job_name, "%s", s->job_name);
+        (void)snprintf(j->status, sizeof j->status, "SUBMITTED");
+        (void)snprintf(j->input_s3_uri, sizeof j->input_s3_uri, "%s", s->input_s3_uri);
+        (void)snprintf(j->output_s3_uri, sizeof j->output_s3_uri, "%s%s-DicomImport-job%d/", s->output_s3_uri, s->datastore_id, i);
+        j->submitted_ms = clock_wall_ms();
+    }
+    assert_string_equal(j->input_s3_uri, s->input_s3_uri); /* the same token always comes with the same body */
+    if (cloud.answer_lost) {
+        return answer(cloud.start_rc, e, "StartDICOMImportJob");
+    }
+    *out = *j;
+    return 0;
+}
+
+int ahi_get_job(struct aws_client *c, const char *store, const char *id, struct ahi_job *out, struct err *e)
+{
+    (void)c;
+    (void)store;
+    cloud.get_calls++;
+    if (cloud.get_rc) {
+        return answer(cloud.get_rc, e, "GetDICOMImportJob");
+    }
+    for (int i = 0; i < cloud.job_count; i++) {
+        if (strcmp(cloud.jobs[i].job_id, id) == 0) {
+            *out = cloud.jobs[i];
+            return 0;
+        }
+    }
+    return answer(ERR_AWS_NOT_FOUND, e, "GetDICOMImportJob");
+}
+
+int ahi_each_job(struct aws_client *c, const char *store, const char *status, int (*each)(void *, const struct ahi_job *), void *ctx, struct err *e)
+{
+    (void)c;
+    (void)store;
+    cloud.list_calls++;
+    int rc = answer(cloud.list_rc, e, "ListDICOMImportJobs");
+    for (int i = 0; rc == 0 && !cloud.listing_lags && i < cloud.job_count; i++) {
+        struct ahi_job summary = cloud.jobs[i];
+        summary.input_s3_uri[0] = summary.output_s3_uri[0] = '\0';
+        rc = strcmp(summary.status, status) == 0 ? each(ctx, &summary) : 0;
+    }
+    return rc;
+}
+
+int ahi_datastore_status(struct aws_client *c, const char *store, char status[24], struct err *e)
+{
+    (void)c;
+    (void)store;
+    (void)snprintf(status, 24, "%s", cloud.store_status);
+    return answer(cloud.store_rc, e, "GetDatastore");
+}
+
+int s3_uri_split(const char *uri, char *bucket, size_t bucket_size, char *key, size_t key_size)
+{
+    const char *slash = strncmp(uri, "s3://", 5) == 0 ? strchr(uri + 5, '/') : NULL;
+    if (!slash) {
+        return ERR_ARGUMENT;
+    }
+    (void)snprintf(bucket, bucket_size, "%.*s", (int)(slash - uri - 5), uri + 5);
+    (void)snprintf(key, key_size, "%s", slash + 1);
+    return 0;
+}
+
+int s3_list(struct aws_client *c, const char *bucket, const char *prefix, int (*each)(void *, const char *, int64_t), void *ctx, struct err *e)
+{
+    (void)c;
+    assert_string_equal(bucket, "bucket");
+    int rc = answer(cloud.s3_rc, e, "ListObjectsV2");
+    for (int i = 0; rc == 0 && i < cloud.object_count; i++) {
+        if (strncmp(cloud.objects[i].key, prefix, strlen(prefix)) == 0) {
+            rc = each(ctx, cloud.objects[i].key, (int64_t)strlen(cloud.objects[i].body));
+        }
+    }
+    return rc;
+}
+
+int s3_get(struct aws_client *c, const char *bucket, const char *key, int64_t from, int64_t limit, char **body, size_t *size, struct err *e)
+{
+    (void)c;
+    assert_string_equal(bucket, "bucket");
+    for (int i = 0; i < cloud.object_count; i++) {
+        if (strcmp(cloud.objects[i].key, key) == 0) {
+            size_t all = strlen(cloud.objects[i].body);
+            assert_in_range(from, 0, all);
+            *size = all - (size_t)from < (size_t)limit ? all - (size_t)from : (size_t)limit;
+            *body = malloc(*size + 1);
+            assert_non_null(*body);
+            memcpy(*body, cloud.objects[i].body + from, *size);
+            (*body)[*size] = '\0';
+            return 0;
+        }
+    }
+    return answer(ERR_AWS_NOT_FOUND, e, "GetObject");
+}
+
+static void put_result(int job, const char *name, const char *body)
+{
+    assert_in_range(cloud.object_count, 0, OBJECTS - 1);
+    char bucket[64];
+    char key[1025];
+    assert_int_equal(s3_uri_split(cloud.jobs[job].output_s3_uri, bucket, sizeof bucket, key, sizeof key), 0);
+    int i = cloud.object_count++;
+    (void)snprintf(cloud.objects[i].key, sizeof cloud.objects[i].key, "%.300s%s", key, name);
+    cloud.objects[i].body = strdup(body);
+}
+
+#endif
