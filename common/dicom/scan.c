@@ -305,6 +305,7 @@ static int read_value(struct source *s, const struct element *el, struct dicom_s
         {0x00080050, o->accession_number, sizeof o->accession_number, false},
         {0x00100020, o->patient_id, sizeof o->patient_id, false},
         {0x00080020, o->study_date, sizeof o->study_date, false},
+        {0x00200010, o->study_id, sizeof o->study_id, false},
     };
     for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
         if (wishes[i].tag == ((uint32_t)el->group << 16 | el->number)) {
