@@ -1,0 +1,34 @@
+/*
+ * faults - what goes wrong on order: rules that tests post to /_local/faults. README.md has the table of them. In memory only.
+ */
+#ifndef STORESCP_LOCAL_AWS_FAULTS_H
+#define STORESCP_LOCAL_AWS_FAULTS_H
+
+#include "common/runtime/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* Everything that the rules which fit ask for; all zero: nothing. */
+struct fault_effect {
+    int delay_ms, hang_ms;
+    bool reset, reset_after;
+    unsigned status; /* 0: no error is ordered */
+    char code[64], message[200];
+    bool wrong_etag, wrong_checksum, has_skew, expired_token;
+    int clock_skew_s;
+    bool job_failed, partial, server_error, drop_result; /* of ImportJob and ImportFile */
+};
+
+struct faults;
+struct faults *faults_new(void); /* NULL: no memory */
+void faults_free(struct faults *f);
+/* Adds rules: one object or a list. ERR_ARGUMENT names what is wrong; then none is added. Thread safe, as all below. */
+int faults_add(struct faults *f, json_t *rules, struct err *e);
+void faults_clear(struct faults *f);
+/* New reference: the list, each rule with "seen", how often it took effect. */
+json_t *faults_show(struct faults *f);
+/* Counts down every rule that fits and gathers their effects. key may be "". */
+void faults_match(struct faults *f, const char *operation, const char *key, struct fault_effect *out);
+
+#endif
