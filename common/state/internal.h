@@ -38,6 +38,8 @@ int state_open_always(struct state **out, const char *home, struct err *e);
 
 int state_begin(struct state *s, struct err *e);
 int state_end(struct state *s, int rc, struct err *e);
+/* Makes due what a clock that ran ahead has put off; see clock.c. */
+int state_clock_heal(struct state *s, struct err *e);
 /* The prepared statement of this literal, reset and unbound; NULL with *e set on error. */
 sqlite3_stmt *state_prepare(struct state *s, const char *literal, struct err *e);
 /* Binds arguments by a format of one letter each: t text (NULL ok), e text where "" means NULL, i int64_t, n null,

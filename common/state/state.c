@@ -420,11 +420,15 @@ int state_housekeep(struct state *s, struct err *e)
 {
     char path[4352];
     struct stat info;
+    int rc = state_clock_heal(s, e);
+    if (rc != 0) {
+        return rc;
+    }
     (void)snprintf(path, sizeof path, "%s/state/state.db-wal", s->home);
     if (stat(path, &info) == -1 || info.st_size < WAL_TRUNCATE_BYTES) {
         return 0;
     }
-    int rc = write_lock(s, e);
+    rc = write_lock(s, e);
     if (rc != 0) {
         return rc;
     }

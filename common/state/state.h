@@ -209,7 +209,8 @@ int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE
 int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, struct err *e);
 
 /* ---- housekeeping ------------------------------------------------------------------------------------------------------ */
-/* TRUNCATE checkpoint under the write lock when the WAL is larger than 16 MiB; call from idle loops of any stage but receiver. */
+/* Makes due what a clock that was set back had put off; TRUNCATE checkpoint under the write lock when the WAL is larger than 16 MiB.
+ * Call once a second or so from any stage but the receiver. */
 int state_housekeep(struct state *s, struct err *e);
 
 /* ---- for storescpctl ------------------------------------------------------------------------------------------------------
