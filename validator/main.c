@@ -215,20 +215,33 @@ static size_t work(struct validator *v)
     return claimed;
 }
 
-/* Spool files of imported and duplicate instances: unlink first, then the mark; a crash between repeats the unlink. */
+/* Spool files of imported and duplicate instances: unlink first, then the mark; a crash between repeats the unlink. Goes on while there
+ * are more, for half a chore's time: otherwise a fast site would fill its disk with what may go. A file that cannot be removed
+ * does not hold up the others. */
 static void release_files(struct validator *v)
 {
     static char ids[RELEASE_MAX][STATE_ID_SIZE];
     struct err e = {0};
-    size_t count = 0;
-    if (state_releasable(v->state, config_int(v->config, CFG_SPOOL_KEEP_IMPORTED_S) * 1000, ids, RELEASE_MAX, &count, &e) != 0) {
-        return;
+    int64_t end = clock_mono_ms() + CHORES_MS / 2;
+    size_t count = RELEASE_MAX;
+    size_t done = 1;
+    while (count == RELEASE_MAX && done > 0 && clock_mono_ms() < end && !stop_requested()) {
+        int64_t keep_ms = config_int(v->config, CFG_SPOOL_KEEP_IMPORTED_S) * 1000;
+        if (state_releasable(v->state, keep_ms, ids, RELEASE_MAX, &count, &e) != 0) {
+            return;
+        }
+        done = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (spool_release(v->home, ids[i], &e) == 0) {
+                memmove(ids[done++], ids[i], sizeof ids[i]); /* may be the same place */
+            } else {
+                log_warning("file_not_released", "instance=%s reason=\"%s\"", ids[i], e.text);
+            }
+        }
+        if (state_released(v->state, ids, done, &e) != 0) {
+            return;
+        }
     }
-    size_t done = 0;
-    while (done < count && spool_release(v->home, ids[done], &e) == 0) {
-        done++;
-    }
-    (void)state_released(v->state, ids, done, &e);
 }
 
 static void chores(struct validator *v)
