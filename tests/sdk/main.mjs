@@ -68,9 +68,8 @@ const tests = {
   async 'checksums: each kind by value and by stream, and wrong ones'() {
     const body = Buffer.alloc(300000, 'checksum');
     for (const kind of ['CRC32', 'CRC32C', 'CRC64NVME', 'SHA1', 'SHA256']) {
-      const plain = await put(`sdk/sum/${kind}`, body, { ChecksumAlgorithm: kind }).catch((e) => e);
-      if (kind === 'CRC64NVME' && plain instanceof Error && /CRC64|crt/i.test(plain.message)) continue; // needs a package of its own
-      assert.ok(plain[`Checksum${kind}`], `${kind}: ${plain}`);
+      const plain = await put(`sdk/sum/${kind}`, body, { ChecksumAlgorithm: kind });
+      assert.ok(plain[`Checksum${kind}`], kind);
       const stream = await put(`sdk/sum/stream-${kind}`, Readable.from([body.subarray(0, 100000), body.subarray(100000)]), { ChecksumAlgorithm: kind, ContentLength: body.length });
       assert.equal(stream[`Checksum${kind}`], plain[`Checksum${kind}`]);
       assert.deepEqual(await bytesOf(await get(`sdk/sum/stream-${kind}`, { ChecksumMode: 'ENABLED' })), body);
