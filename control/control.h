@@ -22,6 +22,7 @@ struct request {
     const char *home;
     bool config_is_bad;
     bool json, accept, spool_only;
+    const char *reason;      /* or NULL */
     long long limit;         /* 0: not given */
     int counts[STAGE_COUNT]; /* --receivers N ...; -1: not given */
     const char *args[2];
@@ -37,6 +38,9 @@ int command_stuck(struct request *q);
 int command_show(struct request *q);
 int command_why(struct request *q);
 int command_retry(struct request *q);
+int command_hold(struct request *q);
+int command_release(struct request *q);
+int command_drop(struct request *q);
 int command_rebuild(struct request *q);
 
 /* Prints "storescpctl: sentence" on standard error; returns EXIT_PROBLEM. */

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16 };
+enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32 };
 
 static const struct command {
     const char *name;
@@ -32,6 +32,12 @@ static const struct command {
      "Exit code 1 if nothing matches."},
     {"retry", command_retry, 1, 1, OPT_ACCEPT, "retry ID|STUDY|ALL [--accept]", "try quarantined and failed instances again",
      "--accept: take them even if another content with the same SOP Instance UID is here."},
+    {"hold", command_hold, 1, 1, OPT_REASON, "hold ID|STUDY [--reason TEXT]", "let instances wait until `release`",
+     "What is not yet in an import job stays where it is; its batch waits too. New instances of the study are not held."},
+    {"release", command_release, 1, 1, 0, "release ID|STUDY", "let held instances go on", "Exit code 1 if none was held."},
+    {"drop", command_drop, 1, 1, OPT_REASON, "drop ID|STUDY --reason TEXT", "give up quarantined, failed or held received instances",
+     "The rows stay and tell who dropped them and why; the files are kept in spool/dropped for spool_keep_dropped_s, and until then\n"
+     "`retry ID` brings one back."},
     {"config", command_config, 0, 0, OPT_JSON, "config [--json]", "every setting, where it comes from, what is wrong",
      "Secrets are not shown. Exit code 1 if a setting is wrong."},
     {"rebuild", command_rebuild, 0, 0, OPT_SPOOL_ONLY, "rebuild [--spool-only]", "make a lost state.db again from S3, HealthImaging and the spool",
@@ -92,6 +98,9 @@ static int parse(int argc, char **argv, struct request *q, const char **home, co
         } else if (strcmp(a, "--accept") == 0) {
             q->accept = true;
             used |= OPT_ACCEPT;
+        } else if (strcmp(a, "--reason") == 0 && next && next[0]) {
+            q->reason = argv[++i];
+            used |= OPT_REASON;
         } else if (strcmp(a, "--spool-only") == 0) {
             q->spool_only = true;
             used |= OPT_SPOOL_ONLY;

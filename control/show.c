@@ -5,7 +5,7 @@
 enum { SHOW_MAX = 50, LIST_LIMIT = 50 };
 
 /* One report as a table or as JSON. */
-static int print_report(const struct request *q, const char *report, const char *const *hidden, const char *none)
+static int print_report(const struct request *q, const char *report, const char *const *hidden, const char *const *spare, const char *none)
 {
     struct err e = {0};
     struct state *state = NULL;
@@ -23,7 +23,7 @@ static int print_report(const struct request *q, const char *report, const char 
     } else if (t.rows == 0) {
         (void)puts(none);
     } else {
-        table_print(&t, hidden, stdout);
+        table_print(&t, hidden, spare, stdout);
     }
     table_clear(&t);
     state_close(&state);
@@ -33,14 +33,17 @@ static int print_report(const struct request *q, const char *report, const char 
 int command_studies(struct request *q)
 {
     static const char *const hidden[] = {"first_received_utc", "last_ended_utc", "bytes", NULL};
-    return print_report(q, "studies", hidden, "no study yet");
+    static const char *const spare[] = {"study_date", "calling_ae", "last_received_utc", "patient_id", "accession_number", "modalities", "dropped",
+                                        "not_primary", NULL};
+    return print_report(q, "studies", hidden, spare, "no study yet");
 }
 
 int command_stuck(struct request *q)
 {
     static const char *const hidden[] = {"owner",       "study_uid",        "batch",  "batch_state", "batch_error_text",
                                          "calling_ae", "accession_number", "remedy", NULL};
-    return print_report(q, "stuck", hidden, "nothing is stuck");
+    static const char *const spare[] = {"batch_error_code", "received_utc", NULL};
+    return print_report(q, "stuck", hidden, spare, "nothing is stuck");
 }
 
 /* The reports that tell about one kind of thing: the first gives one row, the second (if any) a table. */
@@ -79,7 +82,8 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
         }
         if (more.rows > 0) {
             (void)printf("\n%s\n", kinds[k].more_title);
-            table_print(&more, NULL, stdout);
+            static const char *const spare[] = {"image_set_id", "batch", NULL};
+            table_print(&more, NULL, spare, stdout);
         }
         (void)putchar('\n');
     }

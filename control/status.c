@@ -110,11 +110,19 @@ static void look_for_trouble(struct picture *p, const struct request *q)
                  text_age(now - beat, age, sizeof age), p->supervisor ? number : "restart its container or unit");
         }
     }
-    if (count_of(p, "quarantined") > 0) {
-        warn(p, "%lld instances are quarantined: `storescpctl stuck`, then `storescpctl why ID`", count_of(p, "quarantined"));
+    static const char *const refused[][2] = {{"quarantined", "are quarantined"}, {"failed", "failed"}};
+    for (size_t i = 0; i < 2; i++) {
+        long long count = count_of(p, refused[i][0]) - value_of(&p->status, "state", refused[i][0], "dropped");
+        if (count > 0) {
+            warn(p, "%lld instances %s: `storescpctl stuck`, then `storescpctl why ID`", count, refused[i][1]);
+        }
     }
-    if (count_of(p, "failed") > 0) {
-        warn(p, "%lld instances failed: `storescpctl stuck`, then `storescpctl why ID`", count_of(p, "failed"));
+    long long held = 0;
+    for (size_t r = 0; r < p->status.rows; r++) {
+        held += table_number(&p->status, r, "held");
+    }
+    if (held > 0) {
+        warn(p, "%lld instances are held: `storescpctl stuck` shows them, `storescpctl release ID|STUDY` lets them go on", held);
     }
     if (p->free_bytes >= 0 && p->free_bytes < config_int(q->config, CFG_SPOOL_FREE_MB) * 1000000) {
         warn(p, "the spool has %s left, less than spool_free_mb: instances are refused; free space or enlarge the disk",

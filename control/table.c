@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-enum { CELL_SIZE = 1600, CELL_WIDTH_MAX = 64 };
+enum { CELL_SIZE = 1600, CELL_WIDTH_MAX = 64, CELL_WIDTH_MIN = 6 };
 
 /* ---- words ----------------------------------------------------------------------------------------------------------------- */
 
@@ -226,12 +226,13 @@ static bool is_hidden(const char *const *hidden, const char *name)
     return false;
 }
 
-void table_print(const struct table *t, const char *const *hidden, FILE *out)
+/* What each column wants; 0: it is not shown. */
+static void measure(const struct table *t, const char *const *hidden, size_t widths[TABLE_COLUMNS_MAX])
 {
-    size_t widths[TABLE_COLUMNS_MAX] = {0};
     char cell[CELL_SIZE];
     for (int c = 0; c < t->columns; c++) {
         bool says_something = false;
+        widths[c] = 0;
         for (size_t r = 0; r < t->rows && !is_hidden(hidden, t->names[c]); r++) {
             const char *value = t->cells[r * (size_t)t->columns + (size_t)c];
             says_something = says_something || (value && value[0] && strcmp(value, "0") != 0);
@@ -247,6 +248,52 @@ void table_print(const struct table *t, const char *const *hidden, FILE *out)
             widths[c] = strlen(t->names[c]);
         }
     }
+}
+
+static size_t total(const struct table *t, const size_t widths[TABLE_COLUMNS_MAX])
+{
+    size_t sum = 0;
+    for (int c = 0; c < t->columns; c++) {
+        sum += widths[c] ? widths[c] + 2 : 0;
+    }
+    return sum > 2 ? sum - 2 : 0;
+}
+
+/* Makes the whole fit TABLE_WIDTH. Appends the names of columns that had to go to left_out. */
+static void fit(const struct table *t, const char *const *spare, size_t widths[TABLE_COLUMNS_MAX], char *left_out, size_t size)
+{
+    for (; spare && *spare && total(t, widths) > TABLE_WIDTH; spare++) {
+        for (int c = 0; c < t->columns; c++) {
+            if (widths[c] > 0 && strcmp(t->names[c], *spare) == 0) {
+                size_t used = strlen(left_out);
+                (void)snprintf(left_out + used, size - used, "%s%s", used ? ", " : "", *spare);
+                widths[c] = 0;
+            }
+        }
+    }
+    int first = 0;
+    while (first < t->columns && widths[first] == 0) {
+        first++;
+    }
+    while (total(t, widths) > TABLE_WIDTH) {
+        int widest = -1;
+        for (int c = first + 1; c < t->columns; c++) {
+            widest = widths[c] > CELL_WIDTH_MIN && (widest < 0 || widths[c] > widths[widest]) ? c : widest;
+        }
+        if (widest < 0) {
+            return;
+        }
+        widths[widest]--;
+    }
+}
+
+void table_print(const struct table *t, const char *const *hidden, const char *const *spare, FILE *out)
+{
+    size_t widths[TABLE_COLUMNS_MAX] = {0};
+    char cell[CELL_SIZE];
+    char left_out[300] = "";
+    measure(t, hidden, widths);
+    fit(t, spare, widths, left_out, sizeof left_out);
     for (size_t line = 0; t->rows > 0 && line <= t->rows; line++) {
         size_t pending = 0; /* blanks are written before the next cell: none at the end of a line */
         for (int c = 0; c < t->columns; c++) {
@@ -257,8 +304,8 @@ void table_print(const struct table *t, const char *const *hidden, FILE *out)
                 (void)text_printable(t->names[c], cell, sizeof cell);
             } else {
                 (void)cell_text(t->names[c], t->cells[(line - 1) * (size_t)t->columns + (size_t)c], cell, sizeof cell);
-                cut(cell, CELL_WIDTH_MAX);
             }
+            cut(cell, widths[c]);
             (void)fprintf(out, "%*s%s", (int)pending, "", cell);
             pending = widths[c] - width_of(cell) + 2;
         }
@@ -266,6 +313,9 @@ void table_print(const struct table *t, const char *const *hidden, FILE *out)
     }
     if (t->left_out) {
         (void)fprintf(out, "(%zu more)\n", t->left_out);
+    }
+    if (left_out[0]) {
+        (void)fprintf(out, "(too wide for: %s; --json has all)\n", left_out);
     }
 }
 
@@ -287,7 +337,7 @@ void table_print_row(const struct table *t, size_t row, FILE *out)
 static bool column_is_number(const char *name)
 {
     static const char *const exact[] = {"count", "pid", "attempts", "token", "held", "image_set_version", "is_primary", "instances",
-                                        "under_way", "imported", "duplicate", "quarantined", "failed", "not_primary",
+                                        "under_way", "imported", "duplicate", "quarantined", "failed", "dropped", "not_primary", "import_attempts",
                                         "instance_count", "in_work", "retrying", "stored", "refused", "accept_other_content",
                                         "oldest_seconds", "seconds_in_state", "submittedAt", "endedAt"};
     for (size_t i = 0; i < sizeof exact / sizeof exact[0]; i++) {

@@ -13,7 +13,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { TABLE_ROWS_MAX = 100000, TABLE_COLUMNS_MAX = 64 };
+enum { TABLE_ROWS_MAX = 100000, TABLE_COLUMNS_MAX = 80, TABLE_WIDTH = 120 };
 
 struct table {
     int columns;
@@ -29,8 +29,10 @@ void table_clear(struct table *t);
 const char *table_get(const struct table *t, size_t row, const char *column);
 long long table_number(const struct table *t, size_t row, const char *column); /* 0 if there is none */
 
-/* Aligned; columns that are empty or 0 in every row are left out, and those named in hidden (NULL-terminated; may be NULL). */
-void table_print(const struct table *t, const char *const *hidden, FILE *out);
+/* Aligned, TABLE_WIDTH wide at most; columns that are empty or 0 in every row are left out, and those named in hidden. When it is too
+ * wide, those named in spare go, the first of them first (a line below names them), then the widest are cut; the first column never is,
+ * it is there to be copied. Both lists end in NULL and may be NULL. */
+void table_print(const struct table *t, const char *const *hidden, const char *const *spare, FILE *out);
 /* One row, one line for each value that is there. */
 void table_print_row(const struct table *t, size_t row, FILE *out);
 json_t *table_json_row(const struct table *t, size_t row);

@@ -177,16 +177,31 @@ static int why_instance(const struct request *q, struct state *s, const char *id
             (void)printf("%s%s\n", note && note[0] ? ": " : "", note ? text_printable(note, text, sizeof text) : "");
         }
         if (table_number(&t, 0, "held")) {
-            (void)printf("It is held by a person; nobody works on it.\n");
+            (void)printf("It is held; nobody works on it. To do: `storescpctl release %s`.\n", id);
         }
-        say_worker(q, &t, state);
+        bool is_dropped = table_number(&t, 0, "dropped_ms") > 0;
+        if (is_dropped) {
+            (void)printf("It was given up (dropped) %s.", text_time(table_number(&t, 0, "dropped_ms"), text, sizeof text));
+            if (table_number(&t, 0, "released_ms") > 0) {
+                (void)printf(" Its file is gone.\n");
+            } else {
+                (void)printf(" `storescpctl retry %s` brings it back.\n", id);
+            }
+        }
+        if (!table_number(&t, 0, "held")) {
+            say_worker(q, &t, state);
+        }
         if (table_number(&t, 0, "attempts") > 0) {
             long long next = table_number(&t, 0, "next_attempt_ms");
             (void)printf("Attempts so far: %lld", table_number(&t, 0, "attempts"));
             (void)printf("%s%s.\n", next > clock_wall_ms() ? "; the next one " : "",
                          next > clock_wall_ms() ? text_time(next, text, sizeof text) : "");
         }
-        say_error(&t, "error_code", "error_text", state, id);
+        if (is_dropped) {
+            say_line(&t, "error_text", "It had been refused");
+        } else {
+            say_error(&t, "error_code", "error_text", state, id);
+        }
         say_line(&t, "warning", "Note");
         say_line(&t, "twin", "The other one");
         if (strcmp(state, "imported") == 0) {

@@ -215,19 +215,18 @@ static size_t work(struct validator *v)
     return claimed;
 }
 
-/* Spool files of imported and duplicate instances: unlink first, then the mark; a crash between repeats the unlink. Goes on while there
- * are more, for half a chore's time: otherwise a fast site would fill its disk with what may go. A file that cannot be removed
- * does not hold up the others. */
-static void release_files(struct validator *v)
+/* Unlink first, then the mark; a crash between repeats the unlink. Goes on while there are more, for half a chore's time: otherwise a
+ * fast site would fill its disk with what may go. A file that cannot be removed does not hold up the others. */
+static void release_kind(struct validator *v, bool is_dropped)
 {
     static char ids[RELEASE_MAX][STATE_ID_SIZE];
     struct err e = {0};
     int64_t end = clock_mono_ms() + CHORES_MS / 2;
+    int64_t keep_ms = config_int(v->config, is_dropped ? CFG_SPOOL_KEEP_DROPPED_S : CFG_SPOOL_KEEP_IMPORTED_S) * 1000;
     size_t count = RELEASE_MAX;
     size_t done = 1;
     while (count == RELEASE_MAX && done > 0 && clock_mono_ms() < end && !stop_requested()) {
-        int64_t keep_ms = config_int(v->config, CFG_SPOOL_KEEP_IMPORTED_S) * 1000;
-        if (state_releasable(v->state, keep_ms, ids, RELEASE_MAX, &count, &e) != 0) {
+        if ((is_dropped ? state_releasable_dropped : state_releasable)(v->state, keep_ms, ids, RELEASE_MAX, &count, &e) != 0) {
             return;
         }
         done = 0;
@@ -242,6 +241,13 @@ static void release_files(struct validator *v)
             return;
         }
     }
+}
+
+/* Spool files of imported and duplicate instances, and of what a person dropped. */
+static void release_files(struct validator *v)
+{
+    release_kind(v, false);
+    release_kind(v, true);
 }
 
 static void chores(struct validator *v)

@@ -41,6 +41,8 @@
       "free space below which instances are refused with 0xA700")                                                      \
     X(CFG_SPOOL_KEEP_IMPORTED_S, "spool_keep_imported_s", "", INT, "0", 0, 315360000, "s",                             \
       "time that the spool file of an imported or duplicate instance is kept")                                         \
+    X(CFG_SPOOL_KEEP_DROPPED_S, "spool_keep_dropped_s", "", INT, "2592000", 0, 315360000, "s",                         \
+      "time that the spool file of an instance that a person dropped is kept")                                         \
     /* validator */                                                                                                    \
     X(CFG_SAME_UID_OTHER_CONTENT, "same_uid_other_content", "", TEXT, "quarantine", 6, 10, "quarantine|import",        \
       "what happens to a SOP Instance UID that comes again with another content")                                      \

@@ -21,10 +21,10 @@ void spool_path(char path[SPOOL_PATH_MAX], const char *home, const char *room, c
 
 int spool_prepare(const char *home, struct err *e)
 {
-    static const char *const rooms[] = {"tmp", "obj", "quarantine"};
+    static const char *const rooms[] = {"tmp", "obj", "quarantine", "dropped"};
     char path[SPOOL_PATH_MAX];
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < 3; i++) {
+    for (size_t i = 0; rc == 0 && i < sizeof rooms / sizeof rooms[0]; i++) {
         (void)snprintf(path, sizeof path, "%s/spool/%s", home, rooms[i]);
         rc = directory_make(path, e);
     }
@@ -187,15 +187,35 @@ int spool_quarantine(const char *home, const char *id, struct err *e)
 
 int spool_unquarantine(const char *home, const char *id, struct err *e)
 {
-    return move(home, id, "quarantine", "obj", e);
+    char path[SPOOL_PATH_MAX];
+    spool_path(path, home, "dropped", id, ".dcm");
+    return move(home, id, access(path, F_OK) == 0 ? "dropped" : "quarantine", "obj", e);
+}
+
+int spool_drop(const char *home, const char *id, struct err *e)
+{
+    static const char *const rooms[] = {"quarantine", "obj"};
+    char path[SPOOL_PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/spool/dropped", home);
+    int rc = directory_make(path, e);
+    for (size_t i = 0; rc == 0 && i < sizeof rooms / sizeof rooms[0]; i++) {
+        spool_path(path, home, rooms[i], id, ".dcm");
+        if (access(path, F_OK) == 0) {
+            rc = move(home, id, rooms[i], "dropped", e);
+        }
+    }
+    return rc;
 }
 
 int spool_release(const char *home, const char *id, struct err *e)
 {
+    static const char *const rooms[] = {"obj", "dropped"};
     char path[SPOOL_PATH_MAX];
-    spool_path(path, home, "obj", id, ".dcm");
-    if (unlink(path) == -1 && errno != ENOENT) {
-        return err_set(e, ERR_IO, errno, "unlink of %s", path);
+    for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
+        spool_path(path, home, rooms[i], id, ".dcm");
+        if (unlink(path) == -1 && errno != ENOENT) {
+            return err_set(e, ERR_IO, errno, "unlink of %s", path);
+        }
     }
     return 0;
 }

@@ -4,6 +4,7 @@
  *   spool/tmp/<id>.part            being received; no promise; swept when its writer is dead
  *   spool/obj/<id>.dcm             complete and fsynced; a row follows (S2, S3 of docs/states.md)
  *   spool/quarantine/<id>.dcm      quarantined; kept until a person decides
+ *   spool/dropped/<id>.dcm         given up by a person; kept for spool_keep_dropped_s
  *
  * The file is Part 10: preamble, our file meta information (fixed length, written last into reserved room), then the data set's
  * bytes exactly as they came. (0002,0102) holds "storescp1 <received_ms> <data_bytes> <data_crc32c hex>", with which a file
@@ -47,8 +48,9 @@ int spool_open(const char *home, const char *id, struct err *e);
  * file_crc32c is only filled when verify is set. */
 int spool_read_meta(const char *home, const char *id, int verify, struct spool_meta *meta, struct err *e);
 int spool_quarantine(const char *home, const char *id, struct err *e);   /* obj -> quarantine; already there: 0 */
-int spool_unquarantine(const char *home, const char *id, struct err *e); /* and back */
-int spool_release(const char *home, const char *id, struct err *e);      /* unlink from obj/; not there: 0 */
+int spool_unquarantine(const char *home, const char *id, struct err *e); /* and back, from dropped/ too */
+int spool_drop(const char *home, const char *id, struct err *e);         /* obj or quarantine -> dropped; there or nowhere: 0 */
+int spool_release(const char *home, const char *id, struct err *e);      /* unlink from obj/ and dropped/; not there: 0 */
 /* Calls each() for every file in obj/ ("obj") and quarantine/ ("quarantine"); stops on non-zero. */
 int spool_each(const char *home, int (*each)(void *ctx, const char *id, const char *room), void *ctx, struct err *e);
 /* Removes tmp files older than age_ms; *removed counts. */

@@ -113,6 +113,7 @@ static const char due_starting[] = "SELECT id FROM batch INDEXED BY batch_starti
 static const char due_closed[] =
     "SELECT id FROM batch INDEXED BY batch_closed WHERE state = 'closed' AND owner IS NULL AND next_attempt_ms <= ?1 AND NOT EXISTS "
     "(SELECT 1 FROM instance i INDEXED BY instance_batch WHERE i.batch = batch.id AND i.state = 'validated') "
+    "AND NOT EXISTS (SELECT 1 FROM instance i INDEXED BY instance_held WHERE i.batch = batch.id AND i.held = 1 AND i.state = 'uploaded') "
     "ORDER BY next_attempt_ms, id LIMIT 1";
 static const char due_running[] = "SELECT id FROM batch INDEXED BY batch_running WHERE state = 'running' AND owner IS NULL "
                                   "AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";

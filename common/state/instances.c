@@ -414,24 +414,35 @@ int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, stru
 
 /* ---- spool release -------------------------------------------------------------------------------------------------------------- */
 
-int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count,
-                     struct err *e)
+static int read_ids(struct state *s, const char *sql, int64_t until_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count,
+                    struct err *e)
 {
     *count = 0;
-    sqlite3_stmt *q = state_prepare(s,
-                                    "SELECT id FROM instance INDEXED BY instance_release WHERE released_ms IS NULL "
-                                    "AND state IN ('imported', 'duplicate') AND ended_ms <= ?1 ORDER BY ended_ms LIMIT ?2",
-                                    e);
-    if (!q || state_bind(q, "ii", clock_wall_ms() - keep_ms, (int64_t)limit) != 0) {
+    sqlite3_stmt *q = state_prepare(s, sql, e);
+    if (!q || state_bind(q, "ii", until_ms, (int64_t)limit) != 0) {
         return ERR_DATABASE;
     }
-    int step;
-    while ((step = sqlite3_step(q)) == SQLITE_ROW && *count < limit) {
+    int step = SQLITE_DONE;
+    while (*count < limit && (step = sqlite3_step(q)) == SQLITE_ROW) {
         state_column(q, 0, ids[(*count)++], STATE_ID_SIZE);
     }
     int rc = step == SQLITE_DONE || step == SQLITE_ROW ? 0 : state_sql_error(s, e, "look for releasable files");
     (void)sqlite3_reset(q);
     return rc;
+}
+
+int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count, struct err *e)
+{
+    static const char ended[] = "SELECT id FROM instance INDEXED BY instance_release WHERE released_ms IS NULL "
+                                "AND state IN ('imported', 'duplicate') AND ended_ms <= ?1 ORDER BY ended_ms LIMIT ?2";
+    return read_ids(s, ended, clock_wall_ms() - keep_ms, ids, limit, count, e);
+}
+
+int state_releasable_dropped(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count, struct err *e)
+{
+    static const char dropped[] = "SELECT id FROM instance INDEXED BY instance_dropped WHERE released_ms IS NULL "
+                                  "AND dropped_ms IS NOT NULL AND dropped_ms <= ?1 ORDER BY dropped_ms LIMIT ?2";
+    return read_ids(s, dropped, clock_wall_ms() - keep_ms, ids, limit, count, e);
 }
 
 int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, struct err *e)

@@ -1,4 +1,4 @@
-/* reports - what storescpctl may read, by name, and a person's retry. */
+/* reports - what storescpctl may read, by name. */
 #include "common/runtime/runtime.h"
 #include "common/state/internal.h"
 
@@ -9,7 +9,8 @@
 static const struct {
     const char *name, *sql;
 } reports[] = {
-    {"status", "SELECT state, count(*) AS count, sum(file_bytes) AS bytes, min(changed_ms) AS oldest_ms FROM instance "
+    {"status", "SELECT state, count(*) AS count, sum(file_bytes) AS bytes, min(changed_ms) AS oldest_ms, sum(held) AS held, "
+               "sum(dropped_ms IS NOT NULL) AS dropped FROM instance "
                "GROUP BY state LIMIT ?2"},
     {"workers", "SELECT name, stage, pid, started_ms, beat_ms, status FROM worker ORDER BY stage, started_ms LIMIT ?2"},
     {"batches", "SELECT state, count(*) AS count FROM batch GROUP BY state LIMIT ?2"},
@@ -20,6 +21,8 @@ static const struct {
     {"instance", "SELECT i.*, b.state AS batch_state, j.jobStatus, j.inputS3Uri, j.outputS3Uri FROM instance i "
                  "LEFT JOIN batch b ON b.id = i.batch LEFT JOIN import_job j ON j.batch = i.batch WHERE i.id = ?1 LIMIT ?2"},
     {"history", "SELECT at_ms, from_state, to_state, who, code, note FROM event WHERE instance = ?1 ORDER BY id LIMIT ?2"},
+    {"refused", "SELECT id FROM instance WHERE (id = ?1 OR study_uid = ?1) AND dropped_ms IS NULL "
+                "AND (state IN ('quarantined', 'failed') OR (state = 'received' AND held = 1 AND owner IS NULL)) LIMIT ?2"},
     {"instances_of_study", "SELECT id, state, sop_instance_uid, error_code, batch, image_set_id FROM instance WHERE study_uid = ?1 "
                            "ORDER BY id LIMIT ?2"},
     {"batch", "SELECT b.*, j.jobId, j.jobStatus, j.inputS3Uri, j.outputS3Uri, j.message FROM batch b "
@@ -69,52 +72,4 @@ int state_report(struct state *s, const char *name, const char *arg1, long long 
     }
     (void)sqlite3_reset(q);
     return rc;
-}
-
-int state_retry(struct state *s, const char *who, bool accept, int64_t *count, struct err *e)
-{
-    static const struct state_batch_limits limits = {5000, 10000000000LL, true};
-    int64_t now = clock_wall_ms();
-    *count = 0;
-    int rc = state_begin(s, e);
-    if (rc != 0) {
-        return rc;
-    }
-    while (rc == 0) {
-        char id[STATE_ID_SIZE] = "";
-        char state[16] = "";
-        char study[STATE_UID_SIZE] = "";
-        char batch[STATE_ID_SIZE];
-        int64_t bytes = 0;
-        sqlite3_stmt *q = state_prepare(
-            s,
-            "SELECT id, state, study_uid, file_bytes FROM instance WHERE state IN ('quarantined', 'failed') AND released_ms IS NULL "
-            "AND (?1 = 'ALL' OR id = ?1 OR study_uid = ?1) LIMIT 1",
-            e);
-        rc = q ? state_bind(q, "t", who) : ERR_DATABASE;
-        if (rc != 0 || sqlite3_step(q) != SQLITE_ROW) {
-            if (q) {
-                (void)sqlite3_reset(q);
-            }
-            break;
-        }
-        state_column(q, 0, id, sizeof id);
-        state_column(q, 1, state, sizeof state);
-        state_column(q, 2, study, sizeof study);
-        bytes = sqlite3_column_int64(q, 3);
-        (void)sqlite3_reset(q);
-        bool upload = strcmp(state, "failed") == 0 && study[0];
-        rc = state_move(s, id, -1, state, upload ? "validated" : "received", now, NULL, "retried by a person", e);
-        if (rc == 0) {
-            rc = state_run(s, NULL, e, "UPDATE instance SET import_attempts = 0 WHERE id = ?1", "t", id);
-        }
-        if (rc == 0 && upload) {
-            rc = state_assign_batch(s, id, study, bytes, &limits, now, batch, e);
-        }
-        if (rc == 0 && accept) {
-            rc = state_run(s, NULL, e, "UPDATE instance SET accept_other_content = 1 WHERE id = ?1", "t", id);
-        }
-        *count += rc == 0;
-    }
-    return state_end(s, rc, e);
 }

@@ -35,13 +35,16 @@ CREATE TABLE instance (
   batch TEXT, s3_key TEXT, etag TEXT,
   job_id TEXT, image_set_id TEXT, image_set_version INTEGER, is_primary INTEGER,
   received_ms INTEGER NOT NULL, validated_ms INTEGER, uploaded_ms INTEGER, importing_ms INTEGER, ended_ms INTEGER,
-  changed_ms INTEGER NOT NULL, released_ms INTEGER) STRICT;
+  changed_ms INTEGER NOT NULL, released_ms INTEGER,
+  dropped_ms INTEGER) STRICT; -- a person gave it up; only of quarantined and failed ones
 
 -- Picking work costs what waits, not what was done: one partial index for each work state.
 CREATE INDEX work_received  ON instance (next_attempt_ms, id) WHERE state = 'received'  AND owner IS NULL AND held = 0;
 CREATE INDEX work_validated ON instance (next_attempt_ms, id) WHERE state = 'validated' AND owner IS NULL AND held = 0;
 CREATE INDEX instance_owner ON instance (owner) WHERE owner IS NOT NULL;
 CREATE INDEX instance_release ON instance (ended_ms) WHERE released_ms IS NULL AND state IN ('imported', 'duplicate');
+CREATE INDEX instance_dropped ON instance (dropped_ms) WHERE released_ms IS NULL AND dropped_ms IS NOT NULL;
+CREATE INDEX instance_held ON instance (batch) WHERE held = 1;
 CREATE INDEX instance_sop ON instance (sop_instance_uid);
 CREATE INDEX instance_study ON instance (study_uid);
 CREATE INDEX instance_batch ON instance (batch, state);
@@ -94,23 +97,24 @@ SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS 
   group_concat(DISTINCT modality) AS modalities, max(calling_ae) AS calling_ae, count(*) AS instances,
   sum(state IN ('received', 'validated', 'uploaded', 'importing')) AS under_way,
   sum(state = 'imported') AS imported, sum(state = 'duplicate') AS duplicate,
-  sum(state = 'quarantined') AS quarantined, sum(state = 'failed') AS failed,
+  sum(state = 'quarantined') AS quarantined, sum(state = 'failed') AS failed, sum(dropped_ms IS NOT NULL) AS dropped,
   sum(state = 'imported' AND is_primary = 0) AS not_primary,
   sum(file_bytes) AS bytes,
   datetime(min(received_ms) / 1000, 'unixepoch') AS first_received_utc,
   datetime(max(received_ms) / 1000, 'unixepoch') AS last_received_utc,
   datetime(max(ended_ms) / 1000, 'unixepoch') AS last_ended_utc,
-  CASE WHEN sum(state IN ('quarantined', 'failed')) > 0 THEN 'needs attention'
-       WHEN sum(state IN ('received', 'validated', 'uploaded', 'importing')) > 0 THEN 'under way' ELSE 'imported' END AS verdict
+  CASE WHEN sum(state IN ('quarantined', 'failed') AND dropped_ms IS NULL) > 0 THEN 'needs attention'
+       WHEN sum(state IN ('received', 'validated', 'uploaded', 'importing')) > 0 THEN 'under way'
+       WHEN sum(dropped_ms IS NOT NULL) > 0 THEN 'imported but for dropped' ELSE 'imported' END AS verdict
 FROM instance WHERE study_uid IS NOT NULL GROUP BY study_uid;
 
 CREATE VIEW v_stuck AS
 SELECT i.id AS instance, i.state, i.error_code, i.error_text, i.remedy, i.attempts + i.import_attempts AS attempts, i.owner, i.study_uid, i.accession_number,
-  i.calling_ae, i.batch, b.state AS batch_state, b.error_code AS batch_error_code, b.error_text AS batch_error_text,
+  i.calling_ae, i.held, i.batch, b.state AS batch_state, b.error_code AS batch_error_code, b.error_text AS batch_error_text,
   datetime(i.received_ms / 1000, 'unixepoch') AS received_utc,
   (CAST(strftime('%s', 'now') AS INTEGER) * 1000 - i.changed_ms) / 1000 AS seconds_in_state
 FROM instance i LEFT JOIN batch b ON b.id = i.batch
-WHERE i.state IN ('quarantined', 'failed')
+WHERE (i.state IN ('quarantined', 'failed') AND i.dropped_ms IS NULL)
    OR (i.state IN ('received', 'validated', 'uploaded', 'importing')
        AND (i.held = 1 OR i.attempts > 0 OR i.import_attempts > 0 OR b.attempts > 0
             OR i.changed_ms < CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 900000));

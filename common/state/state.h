@@ -206,6 +206,9 @@ int state_batch_instances(struct state *s, const char *batch,
 /* Up to limit instance ids whose spool file may go (imported or duplicate, older than keep_ms); mark afterwards. */
 int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count,
                      struct err *e);
+/* The same for what a person dropped longer than keep_ms ago. */
+int state_releasable_dropped(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count,
+                             struct err *e);
 int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, struct err *e);
 
 /* ---- housekeeping ------------------------------------------------------------------------------------------------------ */
@@ -220,9 +223,22 @@ int state_housekeep(struct state *s, struct err *e);
 int state_report(struct state *s, const char *name, const char *arg1, long long limit,
                  int (*row)(void *ctx, int columns, const char *const *names, const char *const *values), void *ctx,
                  struct err *e);
-/* A person's retry: quarantined -> received, failed -> validated (new batch). accept: skip the duplicate rule once.
- * who: instance id, study UID, or "ALL". *count: how many were moved. */
+
+/* ---- what a person does --------------------------------------------------------------------------------------------------
+ * who: an instance id, a study UID, or "ALL". Each change is an event with the person's name. *count: instances that were changed.
+ * Chunked commits: a large study holds up nobody for long; cut off, it is pressed again. */
+/* The name that events get, "person <name>". */
+void state_person(struct state *s, const char *name);
+/* Quarantined -> received, failed -> validated (new batch; received, if it was never judged). accept: skip the duplicate rule once. Dropped
+ * ones only by their own id. */
 int state_retry(struct state *s, const char *who, bool accept, int64_t *count, struct err *e);
+/* Received, validated and uploaded ones stay where they are until state_unhold(); a worker that has one in hand finishes that step. Their
+ * batch waits. *late: those that are in an import job already, or whose batch an importer has in hand. */
+int state_hold(struct state *s, const char *who, const char *reason, int64_t *count, int64_t *late, struct err *e);
+int state_unhold(struct state *s, const char *who, int64_t *count, struct err *e);
+/* Quarantined or failed, and held received ones (-> quarantined first): given up. Keeps the row; it is no longer stuck. One instance. 0 with
+ * *count 0: there is nothing of that kind. The file is the caller's business: spool_drop() before this. */
+int state_drop(struct state *s, const char *id, const char *reason, int64_t *count, struct err *e);
 
 /* ---- rebuild (database lost): docs/states.md, section "Rebuild" -------------------------------------------------------------
  * Order: state_rebuild_open, then batches and instances in any order, then what only the spool knows, then state_rebuild_end.

@@ -297,9 +297,11 @@ class Installation:
         files = {room: {n[:-4] for n in self.spool_files(room)} for room in ('obj', 'quarantine')}
         same(sorted((files['obj'] | files['quarantine']) - rows.keys()), [], 'orphan files')
         released = {r[0] for r in self.query('SELECT id FROM instance WHERE released_ms IS NOT NULL')}
+        dropped = {r[0] for r in self.query('SELECT id FROM instance WHERE dropped_ms IS NOT NULL')}
         for state_name in UNDER_WAY + ('failed',):
-            same(sorted(i for i, s in rows.items() if s == state_name and i not in files['obj']), [], f'{state_name} rows without a file')
-        same(sorted(i for i, s in rows.items() if s == 'quarantined' and i not in files['quarantine']), [], 'quarantined rows without a file')
+            same(sorted(i for i, s in rows.items() if s == state_name and i not in files['obj'] | dropped), [], f'{state_name} rows without a file')
+        same(sorted(i for i, s in rows.items() if s == 'quarantined' and i not in files['quarantine'] | dropped), [], 'quarantined rows without a file')
+        same(sorted(dropped & (files['quarantine'] | files['obj'])), [], 'dropped rows whose file is not set aside')
         same(sorted(released & files['obj']), [], 'released rows with a file')
         same(self.one("SELECT count(*) FROM instance WHERE state IN ('quarantined', 'failed') AND (error_code IS NULL OR error_text IS NULL OR error_text = '')"),
              0, 'refused without a reason')

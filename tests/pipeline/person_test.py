@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""person_test BUILD_DIR - what support staff press: hold and release a study, drop with a reason and bring it back, retry --accept; what
+`status`, `stuck`, `studies` and `why` say to each. Tables fit 120 columns, every decision is in the history with a name and a reason."""
+import json
+import os
+import re
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from harness import Installation, check, main, make_study, same, until  # noqa: E402
+import scu  # noqa: E402
+
+
+def send(it, paths, change=None):
+    parts = [scu.read_part10(p) for p in paths]
+    if change:
+        parts = [p._replace(data=change(p.data)) for p in parts]
+    association = scu.Association('127.0.0.1', it.port, sorted({(p.sop_class, p.syntax) for p in parts}))
+    same({association.store(p) for p in parts}, {0}, 'C-STORE statuses')
+    association.release()
+
+
+def fits(text, command):
+    long = [line for line in text.splitlines() if len(line) > 120]
+    check(not long, f'`{command}` is wider than 120 columns: {long[:1]}')
+
+
+def test(build):
+    with Installation(build, 'person', {'spool_keep_dropped_s': 2592000, 'spool_keep_imported_s': 3600}, counts={'validator': 0}) as it:
+        it.start()
+        held = make_study(os.path.join(it.work, 'held'), 3, 2000, 1)
+        other = make_study(os.path.join(it.work, 'other'), 2, 2000, 2, 'MR')
+        send(it, held + other)
+        ids = {row[1]: row[0] for row in it.query('SELECT id, sop_instance_uid FROM instance')}
+        one = ids[os.path.basename(held[0])[:-4]]
+
+        # hold before anybody judged: by id, for nothing else is known yet
+        check('1 instances are held' in it.ctl('hold', one, '--reason', 'wrong patient?'), 'hold says how many')
+        it.ctl('hold', one, code=1)  # it is held already
+        it.ctl('scale', 'validator', '2')
+        until(lambda: it.count('received') == 1, 20, 'all but the held one are judged')
+        time.sleep(0.5)
+        same(it.one('SELECT state FROM instance WHERE id = ?', one), 'received', 'state of the held one')
+        why = it.ctl('why', one)
+        check('It is held' in why and f'release {one}' in why, f'why of a held one: {why}')
+        check(any('are held' in w for w in it.status()['warnings']), 'status warns of held ones')
+        check(one in it.ctl('stuck'), 'stuck lists the held one')
+        it.ctl('release', one)
+        it.ctl('release', one, code=1)
+        it.settle(5)
+        same(it.count(it.end_state), 5, f'`{it.end_state}` after the release')
+        history = it.query('SELECT code, note, who FROM v_instance_history WHERE instance = ? AND code IN (\'HELD\', \'RELEASED\')', one)
+        same([h[0] for h in history], ['HELD', 'RELEASED'], 'the decisions in the history')
+        same(history[0][1], 'wrong patient?', 'the reason in the history')
+        check(all(re.match(r'person \w', h[2]) for h in history), f'the name in the history: {history}')
+        study = it.one('SELECT study_uid FROM instance WHERE id = ?', one)
+        if not it.cloud:  # the whole study, while it waits for an uploader
+            check('3 instances are held' in it.ctl('hold', study), 'hold of a study')
+            same(it.one("SELECT sum(held) FROM v_queue"), 3, 'held in v_queue')
+            check('3 instances go on' in it.ctl('release', study), 'release of a study')
+        else:  # what has its end cannot be held
+            it.ctl('hold', study, code=1)
+
+        # another content under known UIDs: quarantined; dropped with a reason; brought back; accepted
+        send(it, held[:2], lambda data: data[:-2] + b'\1\1')
+        it.settle(7)
+        bad = [row[0] for row in it.query("SELECT id FROM instance WHERE state = 'quarantined' ORDER BY id")]
+        same(len(bad), 2, 'quarantined')
+        check(all('--accept' in it.ctl('why', b) for b in bad), 'why names what to press')
+        check('needs attention' in it.ctl('studies'), 'studies says needs attention')
+        it.ctl('drop', bad[0], code=2)  # not without a reason
+        it.ctl('drop', one, '--reason', 'x', code=1)  # not a good one
+        it.ctl('drop', bad[0], '--reason', 'sent by mistake')
+        same(it.query('SELECT state, dropped_ms IS NOT NULL FROM instance WHERE id = ?', bad[0]), [('quarantined', 1)], 'the dropped one')
+        same((it.spool_files('dropped'), it.spool_files('quarantine')), ([bad[0] + '.dcm'], [bad[1] + '.dcm']), 'files after drop')
+        check(bad[0] not in it.ctl('stuck') and bad[1] in it.ctl('stuck'), 'stuck without the dropped one')
+        check(any(w.startswith('1 instances are quarantined') for w in it.status()['warnings']), f'status: {it.status()["warnings"]}')
+        check('given up' in it.ctl('why', bad[0]), 'why of a dropped one')
+        check('sent by mistake' in it.ctl('show', bad[0]), 'show tells the reason')
+        check('1 instances are tried again' in it.ctl('retry', 'ALL'), 'ALL leaves dropped ones alone')
+        it.settle(7)  # refused again
+        same(it.count('quarantined'), 2, 'quarantined after a retry that healed nothing')
+        it.ctl('retry', bad[0], '--accept')
+        it.settle(7)
+        same(it.query('SELECT state, dropped_ms FROM instance WHERE id = ?', bad[0]), [(it.end_state, None)], 'the accepted one')
+        same(it.spool_files('dropped'), [], 'spool/dropped')
+        it.ctl('drop', study, '--reason', 'the other one too')
+        same(it.one('SELECT dropped FROM v_study WHERE study_uid = ?', study), 1, 'dropped in v_study')
+        check(it.one('SELECT verdict FROM v_study WHERE study_uid = ?', study) != 'needs attention', 'a dropped one needs no attention')
+
+        for command in (['studies'], ['stuck'], ['status'], ['show', study]):
+            fits(it.ctl(*command), ' '.join(command))
+        same({row['study_uid'] for row in json.loads(it.ctl('studies', '--json'))}, {study, it.one('SELECT study_uid FROM instance WHERE study_uid <> ? LIMIT 1', study)},
+             'studies --json')
+        # the file of a dropped one goes when its time is over
+        it.configure(spool_keep_dropped_s=0)
+        it.stop()
+        it.start()
+        it.ctl('scale', 'validator', '1')
+        until(lambda: not it.spool_files('dropped'), 20, 'the dropped file is released')
+        it.stop()
+        it.check_invariants()
+
+
+main(test)
