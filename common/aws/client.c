@@ -93,7 +93,11 @@ void aws_client_close(struct aws_client **c)
     }
     http_close(&(*c)->http);
     while ((*c)->first) {
-        drop((*c)->first);
+        struct in_flight *f = (*c)->first;
+        if (f->call->abandon) {
+            f->call->abandon(f->ctx);
+        }
+        drop(f);
     }
     s3_put_drop_all(*c);
     credentials_close(&(*c)->credentials);

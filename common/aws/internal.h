@@ -32,6 +32,7 @@ struct aws_call {
     int64_t fd_bytes;
     size_t response_max;
     bool cut_is_fine;
+    void (*abandon)(void *ctx); /* called instead of done() when the client is closed before the end; may be NULL */
 };
 
 struct aws_answer {

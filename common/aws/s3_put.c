@@ -39,6 +39,11 @@ static void job_free(struct s3_put_job *job)
     free(job);
 }
 
+static void abandon(void *ctx)
+{
+    job_free(ctx);
+}
+
 static void finish(struct s3_put_job *job)
 {
     job->client->ended++;
@@ -78,6 +83,7 @@ int s3_put_begin(struct aws_client *c, const struct s3_put *put, s3_put_done don
     call->fd = put->fd;
     call->fd_bytes = put->bytes;
     call->response_max = 65536;
+    call->abandon = abandon;
     crc_text(put->crc32c, crc);
     aws_call_header(call, "x-amz-checksum-crc32c", "%s", crc);
     aws_call_header(call, "content-type", "application/dicom");
