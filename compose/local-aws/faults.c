@@ -13,7 +13,7 @@ struct faults {
 };
 
 static const char *const actions[] = {"error",         "delay",      "hang",    "reset",        "reset_after", "wrong_etag", "wrong_checksum",
-                                      "expired_token", "clock_skew", "job_failed", "server_error", "drop_result"};
+                                      "expired_token", "clock_skew", "job_failed", "server_error", "customer_error", "drop_result"};
 static const char *const words[] = {"operation", "key", "times", "skip", "action", "status", "code", "message", "ms", "seconds", "partial", "seen"};
 
 struct faults *faults_new(void)
@@ -146,6 +146,7 @@ static void apply(json_t *rule, struct fault_effect *out)
     out->wrong_checksum = out->wrong_checksum || strcmp(action, "wrong_checksum") == 0;
     out->expired_token = out->expired_token || strcmp(action, "expired_token") == 0;
     out->server_error = out->server_error || strcmp(action, "server_error") == 0;
+    out->customer_error = out->customer_error || strcmp(action, "customer_error") == 0;
     out->drop_result = out->drop_result || strcmp(action, "drop_result") == 0;
 }
 

@@ -17,7 +17,7 @@ struct fault_effect {
     char code[64], message[200];
     bool wrong_etag, wrong_checksum, has_skew, expired_token;
     int clock_skew_s;
-    bool job_failed, partial, server_error, drop_result; /* of ImportJob and ImportFile */
+    bool job_failed, partial, server_error, customer_error, drop_result; /* of ImportJob and ImportFile */
 };
 
 struct faults;

@@ -113,6 +113,10 @@ static int import_file(struct run *x, const char *key, struct err *e)
         results_add_failure(&x->results, key, "InternalServerException", "Internal server error", true, ordered.drop_result);
         return 0;
     }
+    if (ordered.customer_error) {
+        results_add_failure(&x->results, key, "ValidationException", "ordered fault", false, ordered.drop_result);
+        return 0;
+    }
     int rc = scan_object(x, key, &scan, e);
     if (rc == ERR_IO || rc == ERR_MEMORY) {
         results_add_failure(&x->results, key, "InternalServerException", "Internal server error", true, ordered.drop_result);
