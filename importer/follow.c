@@ -74,6 +74,7 @@ bool poll_next(struct importer *m)
         return false;
     }
     if (!found) {
+        gate_rest(&m->poll, clock_mono_ms());
         return false;
     }
     memset(&job, 0, sizeof job);

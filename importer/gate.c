@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { DOWN_BASE_MS = 1000, DOWN_CEILING_MS = 30000, ALARM_BASE_MS = 2000, ALARM_CEILING_MS = 60000 };
+enum { DOWN_BASE_MS = 1000, DOWN_CEILING_MS = 30000, ALARM_BASE_MS = 2000, ALARM_CEILING_MS = 60000, REST_MS = 10000 };
 
 bool gate_is_open(const struct gate *g, int64_t now_ms)
 {
@@ -21,33 +21,41 @@ bool gate_concerns(const struct err *why)
 
 bool gate_is_alarmed(const struct gate *g)
 {
-    return g->why.code != 0 && err_class_of(g->why.code) == ERR_CLASS_CONFIG;
+    return g->why.code != 0 && err_class_of(g->why.code) == ERR_CLASS_CONFIG && !g->is_resting;
+}
+
+void gate_rest(struct gate *g, int64_t now_ms)
+{
+    g->is_resting = g->is_resting || (g->why.code != 0 && now_ms >= g->until_ms + REST_MS);
 }
 
 void gate_close(struct gate *g, const struct err *why, int64_t now_ms)
 {
     char text[640];
     bool alarm = err_class_of(why->code) == ERR_CLASS_CONFIG;
-    bool known = gate_is_alarmed(g) && g->why.code == why->code;
+    bool known = g->why.code == why->code;
+    const char *remedy = strstr(why->text, err_sentence(why->code)) ? "as it says" : err_sentence(why->code);
     int64_t wait_ms = backoff_ms(g->failures, alarm ? ALARM_BASE_MS : DOWN_BASE_MS, alarm ? ALARM_CEILING_MS : DOWN_CEILING_MS, random_u32());
     if (alarm && !known) {
         log_error("import_waits", "what=\"%s\" code=%s reason=%s effect=\"nothing is lost; it goes on by itself when this is corrected\" remedy=\"%s\"",
-                  g->name, err_name(why->code), log_text(why->text, text, sizeof text), err_sentence(why->code));
+                  g->name, err_name(why->code), log_text(why->text, text, sizeof text), remedy);
     } else {
         log_write(alarm ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "import_postponed", "what=\"%s\" code=%s retry_ms=%lld failures=%d reason=%s",
                   g->name, err_name(why->code), (long long)wait_ms, g->failures + 1, log_text(why->text, text, sizeof text));
     }
     g->failures += g->failures < 1000;
     g->until_ms = now_ms + wait_ms;
+    g->is_resting = false;
     g->why = *why;
 }
 
 void gate_passed(struct gate *g)
 {
-    if (gate_is_alarmed(g)) {
+    if (g->why.code != 0 && err_class_of(g->why.code) == ERR_CLASS_CONFIG) {
         log_info("import_goes_on", "what=\"%s\"", g->name);
     }
     g->failures = 0;
     g->until_ms = 0;
+    g->is_resting = false;
     memset(&g->why, 0, sizeof g->why);
 }

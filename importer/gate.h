@@ -15,6 +15,7 @@ struct gate {
     int failures;     /* since the last success */
     int64_t until_ms; /* monotonic */
     struct err why;   /* of the last failure; code 0: none since the last success */
+    bool is_resting;  /* nothing was there to probe with since it opened: nothing waits */
 };
 
 bool gate_is_open(const struct gate *g, int64_t now_ms);
@@ -24,6 +25,9 @@ bool gate_concerns(const struct err *why);
 void gate_close(struct gate *g, const struct err *why, int64_t now_ms);
 /* A call went through: opens the gate, takes the alarm back. */
 void gate_passed(struct gate *g);
+/* The gate is open and there is no work for it. After some seconds of that nothing waits any more: what it was closed for holds up nothing
+ * else then (another importer may have done the work that would have been the probe). The next failure of the same kind is no new alarm. */
+void gate_rest(struct gate *g, int64_t now_ms);
 /* Does a person have to do something? */
 bool gate_is_alarmed(const struct gate *g);
 

@@ -26,7 +26,7 @@ static void status_text(const struct importer *m, char *out, size_t size)
     const struct gate *const gates[] = {&m->start, &m->poll, &m->results};
     (void)snprintf(out, size, "ready");
     for (size_t i = 0; i < sizeof gates / sizeof gates[0]; i++) {
-        if (gate_is_alarmed(gates[i]) || gates[i]->failures >= WAITING_AFTER) {
+        if (gate_is_alarmed(gates[i]) || (gates[i]->failures >= WAITING_AFTER && !gates[i]->is_resting)) {
             (void)snprintf(out, size, "waiting: %s: %s: %s", gates[i]->name, err_name(gates[i]->why.code), gates[i]->why.text);
             return;
         }

@@ -22,8 +22,9 @@ enum {
     FILES_MAX = 64,
     SLICE_BYTES = 1 << 20, /* a line is a few hundred bytes; one that is longer than a slice is passed over */
     ROOM = 500,            /* results committed together */
-    LATE_MAX = 12,         /* looks for results of a COMPLETED job that are missing or do not add up, over some seven minutes */
+    LATE_MAX = 12,         /* looks again for the manifest of a COMPLETED job, over some seven minutes */
     LATE_MAX_FAILED = 4,   /* the same of a FAILED one: it may well have written none */
+    PART_MAX = 5,          /* looks again at lines that are fewer than the manifest counts, over half a minute */
     REREAD_MAX = 1         /* looks again at results that are whole and leave instances out */
 };
 static const int64_t read_max_bytes = 1LL << 30; /* of one job's result files */
@@ -212,7 +213,7 @@ static bool is_whole(const struct reading *r)
 static bool may_still_come(const struct reading *r)
 {
     bool completed = strcmp(r->b->job_status, "COMPLETED") == 0;
-    int looks = is_whole(r) ? REREAD_MAX : completed ? LATE_MAX : LATE_MAX_FAILED;
+    int looks = is_whole(r) ? REREAD_MAX : !completed ? LATE_MAX_FAILED : r->manifest.present ? PART_MAX : LATE_MAX;
     return r->b->attempts < looks;
 }
 
@@ -274,6 +275,7 @@ bool results_next(struct importer *m)
         return false;
     }
     if (!found) {
+        gate_rest(&m->results, clock_mono_ms());
         return false;
     }
     struct reading *r = calloc(1, sizeof *r);

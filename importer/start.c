@@ -247,6 +247,7 @@ bool start_next(struct importer *m)
         return false;
     }
     if (!found) {
+        gate_rest(&m->start, clock_mono_ms());
         return false;
     }
     if (!importer_store_is_active(m, &m->start)) {

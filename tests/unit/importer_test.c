@@ -5,49 +5,7 @@
  */
 #include "tests/unit/ordered_cloud.h"
 
-#include "importer/importer.h"
-
-#include <sqlite3.h>
-
 /* ---- ours ----------------------------------------------------------------------------------------------------------------------- */
-
-struct world {
-    struct fixture *f;
-    struct importer m;
-    sqlite3 *db;
-};
-
-static void run_sql(struct world *w, const char *sql)
-{
-    char *text = NULL;
-    if (sqlite3_exec(w->db, sql, NULL, NULL, &text) != SQLITE_OK) {
-        fail_msg("%s: %s", sql, text);
-    }
-}
-
-static int64_t number(struct world *w, const char *sql)
-{
-    sqlite3_stmt *q = NULL;
-    assert_int_equal(sqlite3_prepare_v2(w->db, sql, -1, &q, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(q, 0);
-    (void)sqlite3_finalize(q);
-    return n;
-}
-
-static bool text_is(struct world *w, const char *sql, const char *expected)
-{
-    sqlite3_stmt *q = NULL;
-    assert_int_equal(sqlite3_prepare_v2(w->db, sql, -1, &q, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
-    const char *got = (const char *)sqlite3_column_text(q, 0);
-    bool same = got && strcmp(got, expected) == 0;
-    if (!same) {
-        print_message("%s: %s, expected %s\n", sql, got ? got : "NULL", expected);
-    }
-    (void)sqlite3_finalize(q);
-    return same;
-}
 
 /* An importer process: its own connection and name. */
 static void born(struct world *w)
@@ -382,6 +340,30 @@ static void a_wrong_setting_waits_with_an_alarm(void **in)
     assert_int_equal(cloud.job_count, 2);
 }
 
+/* The gate's work was done by another importer, so that no probe comes: it must not hold up the start of jobs for ever. */
+static void an_alarm_without_work_holds_up_nothing(void **in)
+{
+    struct world *w = *in;
+    char ids[1][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    const struct err denied = {.code = ERR_AWS_DENIED, .text = "ordered"};
+    closed_batch(w, ids, batch, 1);
+    gate_close(&w->m.results, &denied, clock_mono_ms());
+    assert_false(start_next(&w->m));
+    w->m.results.until_ms = clock_mono_ms() - 5000;
+    assert_false(results_next(&w->m));
+    assert_false(start_next(&w->m)); /* a batch may just be due again */
+    w->m.results.until_ms = clock_mono_ms() - 11000;
+    assert_false(results_next(&w->m));
+    assert_false(gate_is_alarmed(&w->m.results));
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 1);
+    /* it fails again: closed and alarmed as before */
+    gate_close(&w->m.results, &denied, clock_mono_ms());
+    assert_true(gate_is_alarmed(&w->m.results));
+    assert_int_equal(w->m.results.failures, 2);
+}
+
 /* The request itself is refused: it would be refused for ever, so its instances end with the reason, and a person may try again. */
 static void a_refused_request_fails_its_instances(void **in)
 {
@@ -571,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_strangers_job_is_not_adopted, world_up, world_down),
         cmocka_unit_test_setup_teardown(outages_only_wait, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_wrong_setting_waits_with_an_alarm, world_up, world_down),
+        cmocka_unit_test_setup_teardown(an_alarm_without_work_holds_up_nothing, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_refused_request_fails_its_instances, world_up, world_down),
         cmocka_unit_test_setup_teardown(each_instance_has_its_end, world_up, world_down),
         cmocka_unit_test_setup_teardown(failed_jobs_come_to_an_end, world_up, world_down),

@@ -9,6 +9,9 @@
 
 #include "common/aws/medical_imaging.h"
 #include "common/aws/s3.h"
+#include "importer/importer.h"
+
+#include <sqlite3.h>
 
 enum { JOBS = 16, OBJECTS = 8 };
 
@@ -155,6 +158,46 @@ static void put_result(int job, const char *name, const char *body)
     int i = cloud.object_count++;
     (void)snprintf(cloud.objects[i].key, sizeof cloud.objects[i].key, "%.300s%s", key, name);
     cloud.objects[i].body = strdup(body);
+}
+
+/* ---- our side: an importer and a look into its database ------------------------------------------------------------------------- */
+
+struct world {
+    struct fixture *f;
+    struct importer m;
+    sqlite3 *db;
+};
+
+static inline void run_sql(struct world *w, const char *sql)
+{
+    char *text = NULL;
+    if (sqlite3_exec(w->db, sql, NULL, NULL, &text) != SQLITE_OK) {
+        fail_msg("%s: %s", sql, text);
+    }
+}
+
+static inline int64_t number(struct world *w, const char *sql)
+{
+    sqlite3_stmt *q = NULL;
+    assert_int_equal(sqlite3_prepare_v2(w->db, sql, -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(q, 0);
+    (void)sqlite3_finalize(q);
+    return n;
+}
+
+static inline bool text_is(struct world *w, const char *sql, const char *expected)
+{
+    sqlite3_stmt *q = NULL;
+    assert_int_equal(sqlite3_prepare_v2(w->db, sql, -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    const char *got = (const char *)sqlite3_column_text(q, 0);
+    bool same = got && strcmp(got, expected) == 0;
+    if (!same) {
+        print_message("%s: %s, expected %s\n", sql, got ? got : "NULL", expected);
+    }
+    (void)sqlite3_finalize(q);
+    return same;
 }
 
 #endif
