@@ -180,8 +180,10 @@ void text_hex(const unsigned char *bytes, size_t count, char *out)
 
 void text_random_hex(size_t count, char *out)
 {
+    uint32_t four = 0;
     for (size_t i = 0; i < count; i++) {
-        unsigned char byte = (unsigned char)random_u32();
+        four = i % 4 == 0 ? random_u32() : four >> 8;
+        unsigned char byte = (unsigned char)four;
         text_hex(&byte, 1, out + 2 * i);
     }
 }
