@@ -27,6 +27,12 @@ const char *checksum_name(enum checksum which)
     return names[which];
 }
 
+int checksum_bytes(enum checksum which)
+{
+    static const int bytes[CHECKSUM_COUNT] = {4, 4, 8, 20, 32};
+    return bytes[which];
+}
+
 enum checksum checksum_find(const char *name)
 {
     static const char head[] = "x-amz-checksum-";

@@ -14,6 +14,8 @@ enum checksum { CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_CRC64NVME, CHECKSUM_SH
 
 /* "crc32c", as it ends the header's name. */
 const char *checksum_name(enum checksum which);
+/* How many bytes such a value has before it is base64. */
+int checksum_bytes(enum checksum which);
 /* Any case, with or without "x-amz-checksum-" before it; CHECKSUM_NONE if it is none of them. */
 enum checksum checksum_find(const char *name);
 

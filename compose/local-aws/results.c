@@ -72,9 +72,10 @@ static json_t *warnings_of(const struct dicom_scan *scan)
     const struct dicom_ts *syntax = dicom_ts_find(scan->transfer_syntax_uid);
     bool bad_uid = scan->uid_is_odd || !dicom_uid_is_legal(scan->study_uid) || !dicom_uid_is_legal(scan->series_uid) ||
                    !dicom_uid_is_legal(scan->sop_instance_uid) || !dicom_uid_is_legal(scan->sop_class_uid);
-    warn(list, !syntax || !syntax->imported, 0xb120, "UnsupportedTransferSyntax", "The transfer syntax is not supported; the pixel data is kept as it is");
-    warn(list, bad_uid, 0xb201, "InvalidUidFormat", "A unique identifier does not have the format of one");
-    warn(list, scan->long_value, 0xb202, "InvalidDicomValueLength", "A value is longer than the maximum length");
+    warn(list, !syntax || !syntax->imported, 45344, "UnsupportedTransferSyntax", "The transfer syntax is not supported; the pixel data is kept as it is");
+    /* these two as the guide prints them in decimal, which is one more than its own hexadecimal */
+    warn(list, bad_uid, 45570, "InvalidUidFormat", "A unique identifier does not have the format of one");
+    warn(list, scan->long_value, 45571, "InvalidDicomValueLength", "A value is longer than the maximum length");
     return list;
 }
 

@@ -247,7 +247,7 @@ static bool hashes_are_right(struct request *r, const struct digest *d)
         if (!u->declared[i][0]) {
             continue;
         }
-        if (text_base64_decode(u->declared[i], value, sizeof value) <= 0) {
+        if (text_base64_decode(u->declared[i], value, sizeof value) != checksum_bytes((enum checksum)i)) {
             answer_refuse(r, 400, "InvalidRequest", "Value for x-amz-checksum-%s header is invalid.", checksum_name((enum checksum)i));
             return false;
         }
