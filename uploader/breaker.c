@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { FIRST_MS = 500, FIRST_CONFIG_MS = 2000, LONGEST_MS = 60000 };
+enum { FIRST_MS = 500, FIRST_CONFIG_MS = 2000, LONGEST_MS = 30000, LONGEST_CONFIG_MS = 60000 };
 
 int breaker_room(const struct breaker *b, int64_t now_ms, int busy, int most)
 {
@@ -45,9 +45,13 @@ bool breaker_failed(struct breaker *b, const char *id, const struct err *why, in
     if (b->open && began_ms < b->opened_ms) {
         return false;
     }
+    if (!b->open && now_ms - b->closed_ms >= BREAKER_FORGET_MS) {
+        b->openings = 0;
+    }
     b->open = true;
     b->opened_ms = now_ms;
-    b->until_ms = now_ms + backoff_ms(b->openings, err_class_of(why->code) == ERR_CLASS_CONFIG ? FIRST_CONFIG_MS : FIRST_MS, LONGEST_MS, random);
+    bool config = err_class_of(why->code) == ERR_CLASS_CONFIG;
+    b->until_ms = now_ms + backoff_ms(b->openings, config ? FIRST_CONFIG_MS : FIRST_MS, config ? LONGEST_CONFIG_MS : LONGEST_MS, random);
     b->openings += b->openings < 20;
     b->successes = 0;
     b->why = *why;
@@ -67,6 +71,7 @@ bool breaker_succeeded(struct breaker *b, const char *id, int64_t began_ms, int6
             return false;
         }
         b->open = false;
+        b->closed_ms = now_ms;
         return true;
     }
     if (++b->successes >= BREAKER_STABLE) {

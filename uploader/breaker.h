@@ -18,13 +18,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BREAKER_SUSPECTS = 32, BREAKER_STABLE = 32 };
+enum { BREAKER_SUSPECTS = 32, BREAKER_STABLE = 16, BREAKER_FORGET_MS = 30000 };
 
 struct breaker {
     bool open;
     int openings;  /* in a row: the exponent of the delay */
-    int successes; /* since it closed; BREAKER_STABLE of them forget the openings */
-    int64_t opened_ms, until_ms;
+    int successes; /* since it closed; BREAKER_STABLE of them, or BREAKER_FORGET_MS without a failure, forget the openings */
+    int64_t opened_ms, closed_ms, until_ms;
     int64_t good_began_ms; /* the latest begin of a transfer that went well; 0: none yet */
     int64_t good_ended_ms;
     struct err why; /* of the last opening */
