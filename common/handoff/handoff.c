@@ -224,8 +224,17 @@ void handoff_send(struct handoff *h, const char *id, int64_t bytes, uint32_t crc
     int length = snprintf(message, sizeof message, "storescp1 %s %lld %08x", id, (long long)bytes, crc32c);
     for (size_t tried = 0; tried < h->peer_count; tried++) {
         struct peer *p = &h->peers[h->next_peer++ % h->peer_count];
-        if (zmq_send(p->socket, message, (size_t)length, ZMQ_DONTWAIT) != -1) {
-            return;
+        /* In a burst ZeroMQ looks for returned room only once a millisecond and says "full" to an idle inbox; asking for the
+         * events makes it look. */
+        for (int again = 0; again < 2; again++) {
+            int events = 0;
+            size_t size = sizeof events;
+            if (zmq_send(p->socket, message, (size_t)length, ZMQ_DONTWAIT) != -1) {
+                return;
+            }
+            if (zmq_getsockopt(p->socket, ZMQ_EVENTS, &events, &size) == -1 || !(events & ZMQ_POLLOUT)) {
+                break;
+            }
         }
     }
 }
