@@ -1,7 +1,6 @@
 /*
  * recorder - owns the listening socket, the pool of association processes and the database. It gathers the finished instances of all
- * associations, makes their directory entries durable with one fsync and their rows with one commit, and only then lets the
- * successes go out. While it works on one group the next one gathers: the busier, the larger the groups.
+ * associations, makes their rows durable with one commit, and only then lets the successes go out. While it works on one group the next one gathers: the busier, the larger the groups.
  */
 #include "common/handoff/handoff.h"
 #include "common/runtime/config.h"
@@ -268,18 +267,12 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
     }
 }
 
-/* The instant of the promise: after this returns 0 every instance of the group survives a power cut. */
-static int make_durable(struct recorder *r, const struct group *g, struct err *e)
-{
-    int rc = spool_sync_directory(r->home, e);
-    return rc != 0 ? rc : state_add_received(r->state, g->rows, g->count, e);
-}
-
 static void record(struct recorder *r, struct group *g)
 {
     struct err e = {0};
     int64_t begun = clock_mono_ms();
-    int rc = make_durable(r, g, &e);
+    /* The instant of the promise: files and their entries are durable, with this commit their rows are. */
+    int rc = state_add_received(r->state, g->rows, g->count, &e);
     struct packet answer;
     memset(&answer, 0, sizeof answer);
     answer.kind = PACKET_VERDICT;

@@ -31,13 +31,6 @@ int spool_prepare(const char *home, struct err *e)
     return rc;
 }
 
-int spool_sync_directory(const char *home, struct err *e)
-{
-    char path[SPOOL_PATH_MAX];
-    (void)snprintf(path, sizeof path, "%s/spool/obj", home);
-    return directory_sync(path, e);
-}
-
 int spool_open(const char *home, const char *id, struct err *e)
 {
     char path[SPOOL_PATH_MAX];

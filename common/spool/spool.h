@@ -1,8 +1,8 @@
 /*
  * spool - files of instances: create, make durable, adopt, quarantine, release. The only unlinker of instance files.
  *
- *   spool/tmp/<id>.part            being received; no promise; swept when its writer is dead
- *   spool/obj/<id>.dcm             complete and fsynced; a row follows (S2, S3 of docs/states.md)
+ *   spool/tmp/<id>.part            being received, where the file system has no nameless files; no promise; swept when its writer is dead
+ *   spool/obj/<id>.dcm             complete; durable soon, then a row follows (S2, S3 of docs/states.md)
  *   spool/quarantine/<id>.dcm      quarantined; kept until a person decides
  *   spool/dropped/<id>.dcm         given up by a person; kept for spool_keep_dropped_s
  *
@@ -30,17 +30,15 @@ struct spool_meta { /* what the head of a spool file tells about it */
 int spool_prepare(const char *home, struct err *e);
 
 struct spool_writer;
-/* Opens tmp/<id>.part (O_EXCL). meta gives id, UIDs, AE titles (copied). */
+/* Begins a file without a name (or tmp/<id>.part). meta gives id, UIDs, AE titles (copied). */
 int spool_begin(struct spool_writer **out, const char *home, const struct spool_meta *meta, struct err *e);
 /* Appends bytes of the data set. After the first error every call repeats it and writes nothing. */
 int spool_write(struct spool_writer *w, const void *bytes, size_t count, struct err *e);
-/* Head, rename to obj/, fdatasync. 0: the bytes are durable; the directory entry is after spool_sync_directory(). Fills *meta.
+/* Head, name in obj/, fdatasync, fsync of obj/. 0: bytes and directory entry are durable. Fills *meta.
  * On error nothing is left behind. Frees the writer in both cases. A failed fsync is never retried. */
 int spool_finish(struct spool_writer **w, int64_t received_ms, struct spool_meta *meta, struct err *e);
 /* Leaves nothing behind, frees the writer; NULL is fine. */
 void spool_abort(struct spool_writer **w);
-/* fsync of obj/: makes the renames of all finished files durable (one call for a whole group). */
-int spool_sync_directory(const char *home, struct err *e);
 
 /* Opens the file of an instance for reading (obj/ or quarantine/); O_CLOEXEC. Returns fd or negative. */
 int spool_open(const char *home, const char *id, struct err *e);

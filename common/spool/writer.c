@@ -1,10 +1,15 @@
 /*
  * writer - one spool file from the first byte to durable.
  *
- * Order (docs/states.md S1 to S2): bytes to tmp/, head into its reserved room, rename to obj/, fdatasync, close. The rename comes
- * before the fdatasync because then one journal commit of the file system carries both; the fsync of the directory follows
- * for a whole group and finds nothing left to do. A power cut in between leaves a torn file in obj/ without a row: never promised,
- * and the (0002,0102) of its head proves it torn. Write-back starts while bytes still arrive, so fdatasync finds little to do.
+ * Order (docs/states.md S1 to S2): bytes into a file without a name (O_TMPFILE), head into its reserved room, linkat into obj/, fdatasync,
+ * close, fsync of obj/. Of a writer that dies before the link the kernel leaves nothing. Where the file system knows no
+ * O_TMPFILE the file is tmp/<id>.part meanwhile, and renamed. The name comes before the fdatasync because then one journal
+ * commit of the file system carries both, and the fsync of the directory finds little left to do. A power cut in between
+ * leaves a torn file in obj/ without a row: never promised, and the (0002,0102) of its head proves it torn. Write-back starts
+ * while bytes still arrive, so fdatasync finds little to do as well.
+ *
+ * Large pieces are written from where they lie, small ones are gathered first. Whole pages from the second on are given to
+ * write-back; the first page gets the head last.
  */
 #include "common/spool/internal.h"
 
@@ -15,18 +20,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 256 << 10, WRITEBACK_BYTES = 1 << 20 };
+enum { BUFFER_BYTES = 128 << 10, WRITEBACK_BYTES = 128 << 10, PAGE_BYTES = 4096 };
 
 struct spool_writer {
     int fd;
-    char path[SPOOL_PATH_MAX]; /* the name that the file has now */
+    char path[SPOOL_PATH_MAX]; /* the name that the file has now, "" while it has none */
     char home[SPOOL_PATH_MAX];
     struct spool_meta meta;
     unsigned char *buffer;
     size_t used, head_bytes;
-    int64_t flushed; /* bytes handed to the kernel, head included */
+    int64_t flushed; /* the file's length so far, the room for the head included */
     int64_t write_back_from;
     struct err failed; /* the first error */
 };
@@ -92,6 +98,20 @@ size_t spool_head(unsigned char head[SPOOL_HEAD_MAX], const struct spool_meta *m
     return (size_t)(p - head);
 }
 
+/* A file without a name, or where there is no such thing tmp/<id>.part. */
+static int create_file(struct spool_writer *w)
+{
+    char directory[SPOOL_PATH_MAX];
+    spool_path(directory, w->home, "obj", "", "");
+    w->fd = open(directory, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+    if (w->fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+        spool_path(w->path, w->home, "tmp", w->meta.id, ".part");
+        w->fd = open(w->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    }
+    return w->fd != -1 ? 0
+                       : err_set(&w->failed, err_from_errno(errno), errno, "cannot create a file in %s/spool for %s", w->home, w->meta.id);
+}
+
 int spool_begin(struct spool_writer **out, const char *home, const struct spool_meta *meta, struct err *e)
 {
     struct spool_writer *w = calloc(1, sizeof *w);
@@ -105,17 +125,18 @@ int spool_begin(struct spool_writer **out, const char *home, const struct spool_
     }
     w->meta = *meta;
     (void)snprintf(w->home, sizeof w->home, "%s", home);
-    spool_path(w->path, home, "tmp", meta->id, ".part");
-    w->fd = open(w->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (w->fd == -1) {
-        int rc = err_set(e, err_from_errno(errno), errno, "cannot create %s", w->path);
+    int rc = create_file(w);
+    if (rc != 0) {
+        if (e) {
+            *e = w->failed;
+        }
         free(w->buffer);
         free(w);
         return rc;
     }
     w->head_bytes = spool_head(head, &w->meta);
-    memset(w->buffer, 0, w->head_bytes);
-    w->used = w->head_bytes;
+    w->flushed = (int64_t)w->head_bytes;
+    w->write_back_from = PAGE_BYTES;
     w->meta.data_offset = (int64_t)w->head_bytes;
     w->meta.data_bytes = 0;
     w->meta.data_crc32c = 0;
@@ -123,34 +144,62 @@ int spool_begin(struct spool_writer **out, const char *home, const struct spool_
     return 0;
 }
 
-static int flush(struct spool_writer *w)
+/* Writes all parts at an offset; the parts are used up. */
+static int write_parts(struct spool_writer *w, struct iovec *parts, int count, int64_t offset)
 {
-    if (w->failed.code == 0 && w->used > 0 && write_all(w->fd, w->buffer, w->used, &w->failed) == 0) {
-        w->flushed += (int64_t)w->used;
-        if (w->flushed - w->write_back_from >= WRITEBACK_BYTES) {
+    while (count > 0) {
+        if (parts->iov_len == 0) {
+            parts++;
+            count--;
+            continue;
+        }
+        ssize_t n = pwritev(w->fd, parts, count, offset);
+        if (n == -1 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            int sys = n == 0 ? ENOSPC : errno;
+            return err_set(&w->failed, err_from_errno(sys), sys, "write of spool file %s", w->meta.id);
+        }
+        offset += n;
+        while (count > 0 && (size_t)n >= parts->iov_len) {
+            n -= (ssize_t)parts->iov_len;
+            parts++;
+            count--;
+        }
+        if (count > 0) {
+            parts->iov_base = (char *)parts->iov_base + n;
+            parts->iov_len -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+/* Appends what was gathered, and bytes after it. */
+static void flush(struct spool_writer *w, const void *bytes, size_t count)
+{
+    struct iovec parts[2] = {{w->buffer, w->used}, {(void *)(uintptr_t)bytes, count}};
+    if (w->failed.code == 0 && w->used + count > 0 && write_parts(w, parts, 2, w->flushed) == 0) {
+        w->flushed += (int64_t)(w->used + count);
+        int64_t pages_end = w->flushed & ~(int64_t)(PAGE_BYTES - 1);
+        if (pages_end - w->write_back_from >= WRITEBACK_BYTES) {
             /* only a hint to the kernel to begin; durability is fdatasync's */
-            (void)sync_file_range(w->fd, w->write_back_from, w->flushed - w->write_back_from, SYNC_FILE_RANGE_WRITE);
-            w->write_back_from = w->flushed;
+            (void)sync_file_range(w->fd, w->write_back_from, pages_end - w->write_back_from, SYNC_FILE_RANGE_WRITE);
+            w->write_back_from = pages_end;
         }
     }
     w->used = 0;
-    return w->failed.code;
 }
 
 int spool_write(struct spool_writer *w, const void *bytes, size_t count, struct err *e)
 {
-    const unsigned char *p = bytes;
     w->meta.data_crc32c = crc32c_update(w->meta.data_crc32c, bytes, count);
     w->meta.data_bytes += (int64_t)count;
-    while (count > 0 && w->failed.code == 0) {
-        size_t part = BUFFER_BYTES - w->used < count ? BUFFER_BYTES - w->used : count;
-        memcpy(w->buffer + w->used, p, part);
-        w->used += part;
-        p += part;
-        count -= part;
-        if (w->used == BUFFER_BYTES) {
-            (void)flush(w);
-        }
+    if (count > BUFFER_BYTES - w->used) {
+        flush(w, bytes, count);
+    } else if (count > 0) {
+        memcpy(w->buffer + w->used, bytes, count);
+        w->used += count;
     }
     if (w->failed.code != 0 && e) {
         *e = w->failed;
@@ -167,43 +216,69 @@ void spool_abort(struct spool_writer **out)
     if (w->fd != -1) {
         (void)close(w->fd);
     }
-    (void)unlink(w->path);
+    if (w->path[0]) {
+        (void)unlink(w->path);
+    }
     free(w->buffer);
     free(w);
     *out = NULL;
 }
 
+/* The rest of the bytes and the head; in one call when nothing was written before. */
+static int complete_file(struct spool_writer *w)
+{
+    unsigned char head[SPOOL_HEAD_MAX];
+    size_t length = spool_head(head, &w->meta);
+    if (length != w->head_bytes) {
+        return err_set(&w->failed, ERR_ARGUMENT, 0, "the head of a spool file changed its length");
+    }
+    w->meta.file_bytes = (int64_t)length + w->meta.data_bytes;
+    w->meta.file_crc32c = crc32c_combine(crc32c_update(0, head, length), w->meta.data_crc32c, (uint64_t)w->meta.data_bytes);
+    struct iovec parts[2] = {{head, length}, {NULL, 0}};
+    if (w->flushed == (int64_t)length) {
+        parts[1] = (struct iovec){w->buffer, w->used};
+        return write_parts(w, parts, 2, 0);
+    }
+    flush(w, NULL, 0);
+    return w->failed.code != 0 ? w->failed.code : write_parts(w, parts, 1, 0);
+}
+
+/* Gives the file its name in obj/. */
+static int publish(struct spool_writer *w)
+{
+    char final[SPOOL_PATH_MAX];
+    char nameless[48];
+    spool_path(final, w->home, "obj", w->meta.id, ".dcm");
+    (void)snprintf(nameless, sizeof nameless, "/proc/self/fd/%d", w->fd);
+    if (w->path[0] ? rename(w->path, final) == -1 : linkat(AT_FDCWD, nameless, AT_FDCWD, final, AT_SYMLINK_FOLLOW) == -1) {
+        return err_set(&w->failed, err_from_errno(errno), errno, "no name in obj/ for spool file %s", w->meta.id);
+    }
+    memcpy(w->path, final, sizeof final);
+    return 0;
+}
+
+static int make_durable(struct spool_writer *w)
+{
+    char directory[SPOOL_PATH_MAX];
+    int fd = w->fd;
+    if (fdatasync(fd) == -1) {
+        return err_set(&w->failed, err_from_errno(errno), errno, "fdatasync of spool file %s", w->meta.id);
+    }
+    w->fd = -1;
+    if (close(fd) == -1) {
+        return err_set(&w->failed, err_from_errno(errno), errno, "close of spool file %s", w->meta.id);
+    }
+    spool_path(directory, w->home, "obj", "", "");
+    return directory_sync(directory, &w->failed);
+}
+
 int spool_finish(struct spool_writer **out, int64_t received_ms, struct spool_meta *meta, struct err *e)
 {
     struct spool_writer *w = *out;
-    unsigned char head[SPOOL_HEAD_MAX];
-    char final[SPOOL_PATH_MAX];
     w->meta.received_ms = received_ms;
-    size_t length = spool_head(head, &w->meta);
-    int rc = flush(w);
-    if (rc == 0 && length != w->head_bytes) {
-        rc = err_set(&w->failed, ERR_ARGUMENT, 0, "the head of a spool file changed its length");
-    }
-    if (rc == 0 && pwrite(w->fd, head, length, 0) != (ssize_t)length) {
-        rc = err_set(&w->failed, err_from_errno(errno), errno, "write of the head");
-    }
-    spool_path(final, w->home, "obj", w->meta.id, ".dcm");
-    if (rc == 0 && rename(w->path, final) == -1) {
-        rc = err_set(&w->failed, err_from_errno(errno), errno, "rename to %s", final);
-    }
-    if (rc == 0) {
-        memcpy(w->path, final, sizeof final);
-        if (fdatasync(w->fd) == -1) {
-            rc = err_set(&w->failed, err_from_errno(errno), errno, "fdatasync of %s", final);
-        }
-    }
-    if (rc == 0) {
-        int fd = w->fd;
-        w->fd = -1;
-        if (close(fd) == -1) {
-            rc = err_set(&w->failed, err_from_errno(errno), errno, "close of %s", final);
-        }
-    }
+    int rc = w->failed.code != 0 ? w->failed.code : complete_file(w);
+    rc = rc != 0 ? rc : publish(w);
+    rc = rc != 0 ? rc : make_durable(w);
     if (rc != 0) {
         if (e) {
             *e = w->failed;
@@ -211,9 +286,6 @@ int spool_finish(struct spool_writer **out, int64_t received_ms, struct spool_me
         spool_abort(out);
         return rc;
     }
-    w->meta.file_bytes = (int64_t)length + w->meta.data_bytes;
-    w->meta.file_crc32c =
-        crc32c_combine(crc32c_update(0, head, length), w->meta.data_crc32c, (uint64_t)w->meta.data_bytes);
     *meta = w->meta;
     free(w->buffer);
     free(w);

@@ -21,6 +21,7 @@ struct state {
     int worker_lock; /* fd or -1 */
     int write_lock;  /* fd of state/write.lock, or -1 when read-only */
     bool readonly;
+    int log_frames; /* length of the write-ahead log after our last commit */
     uint64_t device, inode; /* of state.db when it was opened */
     /* prepared once per text, found by the address of the literal */
     struct {

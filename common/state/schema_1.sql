@@ -46,10 +46,11 @@ CREATE INDEX instance_release ON instance (ended_ms) WHERE released_ms IS NULL A
 CREATE INDEX instance_dropped ON instance (dropped_ms) WHERE released_ms IS NULL AND dropped_ms IS NOT NULL;
 CREATE INDEX instance_held ON instance (batch) WHERE held = 1;
 CREATE INDEX instance_sop ON instance (sop_instance_uid);
-CREATE INDEX instance_study ON instance (study_uid);
-CREATE INDEX instance_batch ON instance (batch, state);
-CREATE INDEX instance_accession ON instance (accession_number);
-CREATE INDEX instance_patient ON instance (patient_id);
+-- What a new row does not have yet costs its insert nothing.
+CREATE INDEX instance_study ON instance (study_uid) WHERE study_uid IS NOT NULL;
+CREATE INDEX instance_batch ON instance (batch, state) WHERE batch IS NOT NULL;
+CREATE INDEX instance_accession ON instance (accession_number) WHERE accession_number IS NOT NULL;
+CREATE INDEX instance_patient ON instance (patient_id) WHERE patient_id IS NOT NULL;
 CREATE INDEX instance_state ON instance (state, changed_ms);
 
 CREATE TRIGGER instance_transition BEFORE UPDATE OF state ON instance WHEN OLD.state <> NEW.state

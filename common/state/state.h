@@ -212,7 +212,7 @@ int state_releasable_dropped(struct state *s, int64_t keep_ms, char (*ids)[STATE
 int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, struct err *e);
 
 /* ---- housekeeping ------------------------------------------------------------------------------------------------------ */
-/* Makes due what a clock that was set back had put off; TRUNCATE checkpoint under the write lock when the WAL is larger than 16 MiB.
+/* Makes due what a clock that was set back had put off; RESTART checkpoint under the write lock when the WAL is larger than 16 MiB.
  * Call once a second or so from any stage but the receiver. */
 int state_housekeep(struct state *s, struct err *e);
 

@@ -4,8 +4,8 @@
  *   FAULTLIB_FILE  control file, struct control below; shared by all processes that have it, so N counts over all of them
  *   FAULTLIB_HOME  only operations on files below this directory count (not logs, sockets, libraries)
  *
- * Operations that change something or promise something: open with O_CREAT, write, pwrite, ftruncate, fsync, fdatasync, rename, unlink,
- * close of a file. The test writes the control file: what is to happen (mode) at which operation (at), then armed = 1, and
+ * Operations that change something or promise something: open with O_CREAT or O_TMPFILE, write, pwrite, pwritev, ftruncate, fsync,
+ * fdatasync, rename, linkat, unlink, close of a file. The test writes the control file: what is to happen (mode) at which operation (at), then armed = 1, and
  * reads `fired` and `what` afterwards. A failed write, sync or rename has no effect; a failed close has closed, as in the kernel.
  * MODE_FOR_EVER is a disk that is full and stays full: everything that needs space fails from then on, unlink and close go on.
  * Not for programs under AddressSanitizer (it wants to be first).
@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { MODE_FAIL = 1, MODE_KILL = 2, MODE_FOR_EVER = 3, WHAT_BYTES = 256 };
@@ -113,7 +114,7 @@ static int fault_fd(const char *operation, int fd, int needs_space)
         va_start(args, flags);                                                                                         \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? (mode_t)va_arg(args, int) : 0;                                   \
         va_end(args);                                                                                                  \
-        return flags & O_CREAT && fault("create", path, 1) ? -1 : real(path, flags, mode);                             \
+        return (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) && fault("create", path, 1) ? -1 : real(path, flags, mode);                             \
     }
 OPEN(open)
 OPEN(open64)
@@ -132,6 +133,15 @@ ssize_t write(int fd, const void *bytes, size_t count)
     }
 PWRITE(pwrite)
 PWRITE(pwrite64)
+
+#define PWRITEV(name)                                                                                                  \
+    ssize_t name(int fd, const struct iovec *parts, int count, off_t offset)                                           \
+    {                                                                                                                  \
+        REAL(ssize_t, name, int, const struct iovec *, int, off_t)                                                     \
+        return fault_fd("pwritev", fd, 1) ? -1 : real(fd, parts, count, offset);                                       \
+    }
+PWRITEV(pwritev)
+PWRITEV(pwritev64)
 
 #define TRUNCATE(name)                                                                                                 \
     int name(int fd, off_t length)                                                                                     \
@@ -158,6 +168,12 @@ int rename(const char *from, const char *to)
 {
     REAL(int, rename, const char *, const char *)
     return fault("rename", to, 1) ? -1 : real(from, to);
+}
+
+int linkat(int from_directory, const char *from, int to_directory, const char *to, int flags)
+{
+    REAL(int, linkat, int, const char *, int, const char *, int)
+    return fault("linkat", to, 1) ? -1 : real(from_directory, from, to_directory, to, flags);
 }
 
 int unlink(const char *path)

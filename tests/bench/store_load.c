@@ -1,0 +1,282 @@
+/*
+ * store_load - a C-STORE sender for benchmarks that costs as little CPU as it can: one synthetic CT data set in memory, of which only the
+ * SOP Instance UID changes, sent over several associations at once (one thread each), one operation at a time on each.
+ *
+ *   store_load HOST PORT ASSOCIATIONS INSTANCES DATA_BYTES SEED
+ *
+ * Prints "<seconds> <stored> <refused>": from the first connect to the last release. INSTANCES is the number for all
+ * associations together. Exits 1 when an association broke.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ASSOCIATIONS_MAX = 64, UID_BYTES = 64, TIMEOUT_S = 120 };
+
+static const char sop_class[] = "1.2.840.10008.5.1.4.1.1.2";
+
+struct load {
+    struct sockaddr_in address;
+    int instances; /* of this association */
+    int number, seed;
+    size_t data_bytes;
+    int stored, refused;
+    bool broken;
+};
+
+static unsigned char *put(unsigned char *p, unsigned group, unsigned element, const char *vr, const void *value, size_t length)
+{
+    size_t padded = (length + 1) & ~(size_t)1;
+    unsigned char head[12] = {(unsigned char)group, (unsigned char)(group >> 8), (unsigned char)element, (unsigned char)(element >> 8)};
+    size_t head_bytes = 8;
+    if (!vr) { /* implicit VR: a command */
+        for (int i = 0; i < 4; i++) {
+            head[4 + i] = (unsigned char)(padded >> (8 * i));
+        }
+    } else {
+        memcpy(head + 4, vr, 2);
+        if (strcmp(vr, "OW") == 0) {
+            head_bytes = 12;
+            for (int i = 0; i < 4; i++) {
+                head[8 + i] = (unsigned char)(padded >> (8 * i));
+            }
+        } else {
+            head[6] = (unsigned char)padded;
+            head[7] = (unsigned char)(padded >> 8);
+        }
+    }
+    memcpy(p, head, head_bytes);
+    memset(p + head_bytes, 0, padded);
+    memcpy(p + head_bytes, value, length);
+    return p + head_bytes + padded;
+}
+
+/* The data set without pixels; its length does not depend on the number. */
+static size_t make_head(unsigned char *out, const struct load *l, int number, char uid[UID_BYTES])
+{
+    char study[UID_BYTES];
+    (void)snprintf(study, sizeof study, "2.25.%09d.1", l->seed);
+    (void)snprintf(uid, UID_BYTES, "2.25.%09d.1.%02d.1%07d", l->seed, l->number + 1, number);
+    unsigned char *p = put(out, 8, 0x16, "UI", sop_class, strlen(sop_class));
+    p = put(p, 8, 0x18, "UI", uid, strlen(uid));
+    p = put(p, 8, 0x60, "CS", "CT", 2);
+    p = put(p, 0x10, 0x10, "PN", "SYNTHETIC^LOAD", 14);
+    p = put(p, 0x20, 0x0d, "UI", study, strlen(study));
+    p = put(p, 0x20, 0x0e, "UI", study, strlen(study));
+    return (size_t)(p - out);
+}
+
+static bool receive_exactly(int fd, void *out, size_t count)
+{
+    return recv(fd, out, count, MSG_WAITALL) == (ssize_t)count;
+}
+
+static bool send_parts(int fd, struct iovec *parts, int count)
+{
+    while (count > 0) {
+        ssize_t n = writev(fd, parts, count);
+        if (n <= 0) {
+            return false;
+        }
+        while (count > 0 && (size_t)n >= parts->iov_len) {
+            n -= (ssize_t)parts->iov_len;
+            parts++;
+            count--;
+        }
+        if (count > 0) {
+            parts->iov_base = (char *)parts->iov_base + n;
+            parts->iov_len -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+static size_t pdu_head(unsigned char out[12], size_t content, int control)
+{
+    size_t body = content + 6;
+    size_t pdv = content + 2;
+    unsigned char head[12] = {4, 0, (unsigned char)(body >> 24), (unsigned char)(body >> 16), (unsigned char)(body >> 8), (unsigned char)body,
+                              (unsigned char)(pdv >> 24), (unsigned char)(pdv >> 16), (unsigned char)(pdv >> 8), (unsigned char)pdv, 1, (unsigned char)control};
+    memcpy(out, head, 12);
+    return 12;
+}
+
+/* Returns the peer's maximum PDU, 0 when there is no association. */
+static size_t associate(int fd)
+{
+    static const unsigned char fixed[] = {
+        0x10, 0, 0, 21,  '1', '.', '2', '.', '8', '4', '0', '.', '1', '0', '0', '0', '8', '.', '3', '.', '1', '.', '1', '.', '1', /* application context */
+        0x20, 0, 0, 56,  1, 0, 0, 0, 0x30, 0, 0, 25, '1', '.', '2', '.', '8', '4', '0', '.', '1', '0', '0', '0', '8', '.', '5', '.', '1', '.', '4', '.', '1', '.', '1', '.', '2',
+        0x40, 0, 0, 19,  '1', '.', '2', '.', '8', '4', '0', '.', '1', '0', '0', '0', '8', '.', '1', '.', '2', '.', '1',
+        0x50, 0, 0, 18,  0x51, 0, 0, 4, 0, 2, 0, 0, 0x52, 0, 0, 6, '2', '.', '2', '5', '.', '7'};
+    unsigned char request[6 + 68 + sizeof fixed] = {1, 0, 0, 0, 0, 68 + sizeof fixed, 0, 1};
+    unsigned char answer[4096];
+    memcpy(request + 10, "ANY-SCP         STORE_LOAD      ", 32);
+    memcpy(request + 74, fixed, sizeof fixed);
+    if (send(fd, request, sizeof request, MSG_NOSIGNAL) != (ssize_t)sizeof request || !receive_exactly(fd, answer, 6) || answer[0] != 2) {
+        return 0;
+    }
+    size_t length = (size_t)answer[4] << 8 | answer[5];
+    if (length > sizeof answer || !receive_exactly(fd, answer, length)) {
+        return 0;
+    }
+    for (size_t p = 68; p + 12 <= length; p += 4 + ((size_t)answer[p + 2] << 8 | answer[p + 3])) {
+        if (answer[p] == 0x50) {
+            return (size_t)answer[p + 8] << 24 | (size_t)answer[p + 9] << 16 | (size_t)answer[p + 10] << 8 | answer[p + 11];
+        }
+    }
+    return 0;
+}
+
+/* -> status, or -1 */
+static int receive_status(int fd)
+{
+    unsigned char head[12];
+    unsigned char set[4096];
+    if (!receive_exactly(fd, head, 12) || head[0] != 4) {
+        return -1;
+    }
+    size_t length = ((size_t)head[8] << 8 | head[9]) - 2;
+    if (length > sizeof set || !receive_exactly(fd, set, length)) {
+        return -1;
+    }
+    for (size_t p = 0; p + 10 <= length; p += 8 + (set[p + 4] | (size_t)set[p + 5] << 8)) {
+        if (set[p] == 0 && set[p + 1] == 0 && set[p + 2] == 0 && set[p + 3] == 9) {
+            return set[p + 8] | set[p + 9] << 8;
+        }
+    }
+    return -1;
+}
+
+/* Command and data set in as few system calls as the peer's maximum PDU allows; ours are 128 KiB at the most. */
+static int store(int fd, size_t maximum, int message, const unsigned char *command, size_t command_bytes, unsigned char *data, size_t data_bytes)
+{
+    unsigned char heads[512][12];
+    struct iovec parts[1024];
+    int count = 0;
+    (void)message;
+    size_t room = maximum - 6;
+    parts[count++] = (struct iovec){heads[0], pdu_head(heads[0], command_bytes, 3)};
+    parts[count++] = (struct iovec){(void *)(uintptr_t)command, command_bytes};
+    for (size_t at = 0, k = 1; at < data_bytes; at += room, k++) {
+        size_t part = data_bytes - at < room ? data_bytes - at : room;
+        if (count + 2 > 1000) { /* a small maximum and a large object: more than one call */
+            if (!send_parts(fd, parts, count)) {
+                return -1;
+            }
+            count = 0;
+            k = 0;
+        }
+        parts[count++] = (struct iovec){heads[k], pdu_head(heads[k], part, at + part == data_bytes ? 2 : 0)};
+        parts[count++] = (struct iovec){data + at, part};
+    }
+    return send_parts(fd, parts, count) ? receive_status(fd) : -1;
+}
+
+static void *run(void *argument)
+{
+    struct load *l = argument;
+    unsigned char *data = malloc(l->data_bytes + 1024);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int on = 1;
+    struct timeval limit = {TIMEOUT_S, 0};
+    l->broken = true;
+    if (!data || fd == -1 || connect(fd, (struct sockaddr *)&l->address, sizeof l->address) == -1) {
+        goto out;
+    }
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    size_t maximum = associate(fd);
+    if (maximum < 1024) {
+        goto out;
+    }
+    char uid[UID_BYTES];
+    size_t head = make_head(data, l, 0, uid);
+    size_t pixels = (l->data_bytes - head - 12) & ~(size_t)1;
+    unsigned char *p = put(data + head, 0x7fe0, 0x10, "OW", "", 0);
+    for (int i = 0; i < 4; i++) {
+        p[i - 4] = (unsigned char)(pixels >> (8 * i));
+    }
+    uint32_t noise = (uint32_t)l->seed * 2654435761u + 1;
+    for (size_t i = 0; i < pixels; i++) {
+        noise = noise * 1664525u + 1013904223u;
+        p[i] = i % 2 ? noise >> 28 : noise >> 24;
+    }
+    size_t data_bytes = (size_t)(p - data) + pixels;
+    for (int i = 0; i < l->instances; i++) {
+        unsigned char command[512];
+        (void)make_head(data, l, i, uid);
+        unsigned char id[2] = {(unsigned char)(i + 1), (unsigned char)((i + 1) >> 8)};
+        unsigned char *c = put(command + 12, 0, 2, NULL, sop_class, strlen(sop_class));
+        c = put(c, 0, 0x100, NULL, "\1\0", 2);
+        c = put(c, 0, 0x110, NULL, id, 2);
+        c = put(c, 0, 0x700, NULL, "\0\0", 2);
+        c = put(c, 0, 0x800, NULL, "\1\0", 2);
+        c = put(c, 0, 0x1000, NULL, uid, strlen(uid));
+        unsigned char length[4] = {(unsigned char)(c - command - 12), 0, 0, 0};
+        (void)put(command, 0, 0, NULL, length, 4);
+        int status = store(fd, maximum > 131072 ? 131072 : maximum, i + 1, command, (size_t)(c - command), data, data_bytes);
+        if (status == -1) {
+            goto out;
+        }
+        l->stored += status == 0;
+        l->refused += status != 0;
+    }
+    unsigned char release[10] = {5, 0, 0, 0, 0, 4};
+    l->broken = send(fd, release, 10, MSG_NOSIGNAL) != 10 || !receive_exactly(fd, release, 10) || release[0] != 6;
+out:
+    if (fd != -1) {
+        (void)close(fd);
+    }
+    free(data);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    static struct load loads[ASSOCIATIONS_MAX];
+    pthread_t threads[ASSOCIATIONS_MAX];
+    struct timespec begun;
+    struct timespec ended;
+    int associations = argc == 7 ? atoi(argv[3]) : 0;
+    if (associations < 1 || associations > ASSOCIATIONS_MAX || atoi(argv[4]) < associations || atol(argv[5]) < 1000) {
+        (void)fprintf(stderr, "usage: store_load HOST PORT ASSOCIATIONS(1-64) INSTANCES DATA_BYTES(>=1000) SEED\n");
+        return 2;
+    }
+    int stored = 0;
+    int refused = 0;
+    int broken = 0;
+    (void)clock_gettime(CLOCK_MONOTONIC, &begun);
+    for (int i = 0; i < associations; i++) {
+        struct load *l = &loads[i];
+        l->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
+        (void)inet_pton(AF_INET, argv[1], &l->address.sin_addr);
+        l->instances = atoi(argv[4]) / associations + (i < atoi(argv[4]) % associations);
+        l->number = i;
+        l->seed = atoi(argv[6]);
+        l->data_bytes = (size_t)atol(argv[5]);
+        if (pthread_create(&threads[i], NULL, run, l) != 0) {
+            return 1;
+        }
+    }
+    for (int i = 0; i < associations; i++) {
+        (void)pthread_join(threads[i], NULL);
+        stored += loads[i].stored;
+        refused += loads[i].refused;
+        broken += loads[i].broken;
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &ended);
+    (void)printf("%.6f %d %d\n", (double)(ended.tv_sec - begun.tv_sec) + (double)(ended.tv_nsec - begun.tv_nsec) / 1e9, stored, refused);
+    return broken > 0;
+}
