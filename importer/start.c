@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FOUND = 1, PASSED = 2, NEWEST_FIRST_AFTER = 200, CLOCKS_APART_MS = 3600000 };
+enum { FOUND = 1, PASSED = 2, NEWEST_FIRST_AFTER = 200, CLOCKS_APART_MS = 86400000, SETTLE_MAX_MS = 30000 };
 
 /* ---- looking for a job ------------------------------------------------------------------------------------------------------- */
 
@@ -192,7 +192,9 @@ static void start_again(struct importer *m, struct state_batch *b)
     struct err e = {0};
     struct ahi_job job;
     int64_t wait_ms = 0;
-    int64_t settled = b->called_ms + 2 * config_int(m->config, CFG_IMPORT_POLL_MS);
+    int64_t now = clock_wall_ms();
+    int64_t settle_ms = 2 * config_int(m->config, CFG_IMPORT_POLL_MS);
+    int64_t settled = b->called_ms + (settle_ms < SETTLE_MAX_MS ? settle_ms : SETTLE_MAX_MS);
     int rc = had_no_effect(b->error_code) ? 0 : find_job(m, b, &job, &e);
     if (rc == FOUND) {
         job_accepted(m, b, &job, "adopted");
@@ -212,7 +214,7 @@ static void start_again(struct importer *m, struct state_batch *b)
         importer_put_off(m, &m->start, b, &e);
         return;
     }
-    if (!had_no_effect(b->error_code) && clock_wall_ms() < settled) {
+    if (!had_no_effect(b->error_code) && now >= b->called_ms && now < settled) { /* a call in the future: the clock was set back */
         rc = state_batch_defer(m->state, b, NULL, NULL, settled, &e);
         if (rc != 0 && rc != ERR_FENCED) {
             importer_give_back(m, b);

@@ -218,6 +218,23 @@ static void a_lagging_listing_makes_no_second_job(void **in)
     finish_well(w, batch, ids, 1);
 }
 
+/* The clock ran a day ahead when the job was started and was set back since: nothing waits for that day. */
+static void a_clock_that_was_set_back_delays_no_start(void **in)
+{
+    struct world *w = *in;
+    char ids[1][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    closed_batch(w, ids, batch, 1);
+    cloud.start_rc = ERR_TIMEOUT;
+    assert_true(start_next(&w->m));
+    later(w);
+    run_sql(w, "UPDATE event SET at_ms = at_ms + 86400000 WHERE to_state = 'starting'");
+    cloud.start_rc = 0;
+    assert_true(start_next(&w->m));
+    assert_true(text_is(w, "SELECT state FROM batch", "running"));
+    assert_int_equal(cloud.job_count, 1);
+}
+
 /* A job that carries our name by chance, but another input, is not ours. */
 static void a_strangers_job_is_not_adopted(void **in)
 {
@@ -550,6 +567,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_batch_is_imported, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_lost_answer_makes_no_second_job, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_lagging_listing_makes_no_second_job, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_clock_that_was_set_back_delays_no_start, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_strangers_job_is_not_adopted, world_up, world_down),
         cmocka_unit_test_setup_teardown(outages_only_wait, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_wrong_setting_waits_with_an_alarm, world_up, world_down),
