@@ -2,13 +2,15 @@
 
 Targets come in rounds, so that every program is hit: receivers (recorders), association processes, validators, uploaders, importer, in
 some rounds `storescpctl up` (which is started again here, as an init system would) and the stand-in for AWS. Between two kills lies a
-pause of random length; then the moment is any, or a few milliseconds after a sender began a store (poke()), or when a file has just
-come into obj/, because those are where it hurts.
+pause of random length; then the moment is any, or a few milliseconds after a sender began a store (poke()), or just after an effect of
+the target is seen outside and perhaps not yet recorded: a file in obj/, an object in S3, a job. Those are where it hurts.
 """
 import collections
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -67,18 +69,26 @@ class Chaos:
         except Exception as why:  # e.g. `up` does not come back: the test must hear of it
             self.failure = why
 
-    def _moment(self):
-        """Waits for the moment, a second at the most."""
-        which, spool = self.rng.random(), os.path.join(self.it.home, 'spool', 'obj')
-        if which < 0.4:
+    def _effect(self, kind):
+        """What changes outside when a process of this kind has done something and not yet recorded it."""
+        path = {'uploader': (self.it.aws_directory, 'puts.log'), 'importer': (self.it.aws_directory, 'jobs'),
+                'validator': (self.it.home, 'state', 'state.db-wal')}.get(kind, (self.it.home, 'spool', 'obj'))
+        return os.path.join(*path)
+
+    def _shoot(self, fd, kind):
+        """Ends the process behind fd at some moment, two seconds from now at the latest."""
+        which = self.rng.random()
+        if which < 0.55 or (which < 0.8 and kind == 'importer'):
+            words = (str(fd), '2' if kind == 'importer' else '1', str(self.rng.choice((0, 0, self.rng.uniform(0, 0.002)))), self._effect(kind))
+            code = subprocess.run([sys.executable, '-I', os.path.abspath(__file__), *words], pass_fds=[fd], timeout=20, check=False).returncode
+            if code != 0:
+                raise ProcessLookupError
+            return
+        if which < 0.8:
             self.poked.clear()
             self.poked.wait(1)
             time.sleep(self.rng.uniform(0, 0.005))
-        elif which < 0.7:
-            before, end = os.stat(spool).st_mtime_ns, time.monotonic() + 1
-            while os.stat(spool).st_mtime_ns == before and time.monotonic() < end:
-                time.sleep(0.0002)
-            time.sleep(self.rng.uniform(0, 0.002))
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
 
     def _kill(self, kind):
         if kind == 'up':
@@ -98,10 +108,40 @@ class Chaos:
             pids = sorted(pid for name, pid in self.it.processes() if name == kind)
             if kind == 'association':
                 pids = [pid for pid in pids if sockets(pid) > 1] or pids
-            pid = self.rng.choice(pids) if pids else None
-            self._moment()
-            if pid is None or (kind, pid) not in self.it.processes_of([pid]):
+            try:
+                fd = os.pidfd_open(self.rng.choice(pids))  # names this very process, whoever gets its number later
+            except (ProcessLookupError, IndexError):
                 self.missed += 1  # on its way back from the last kill
                 return
-            os.kill(pid, signal.SIGKILL)
-            self.kills[kind] += 1
+            try:
+                self._shoot(fd, kind)
+                self.kills[kind] += 1
+            except ProcessLookupError:
+                self.missed += 1
+            finally:
+                os.close(fd)
+
+
+def watch_and_shoot(fd, limit_s, delay_s, path):
+    """A process of its own, because the threads of the senders would take the interpreter away for longer than the moment lasts."""
+    def look():
+        try:
+            if os.path.basename(path) == 'jobs':  # a new one; old ones change all the time
+                return sum(name.endswith('.json') for name in os.listdir(path))
+            info = os.stat(path)
+            return info.st_mtime_ns, info.st_size
+        except FileNotFoundError:
+            return None
+    before, end = look(), time.monotonic() + limit_s
+    while look() == before and time.monotonic() < end:
+        time.sleep(0.00005)
+    time.sleep(delay_s)
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    except ProcessLookupError:
+        return 3
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(watch_and_shoot(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))

@@ -209,11 +209,8 @@ class Installation:
     def processes(self):
         """(kind, pid) of every living process of this home, from /proc; kind: a stage, 'association' or 'up'. The home stands in the
         arguments of some and only in the environment of those that `up` started."""
-        return self.processes_of(filter(str.isdigit, os.listdir('/proc')))
-
-    def processes_of(self, pids):
         found = []
-        for pid in pids:
+        for pid in filter(str.isdigit, os.listdir('/proc')):
             with contextlib.suppress(OSError):
                 words = open(f'/proc/{pid}/cmdline', 'rb').read().decode(errors='replace').split('\0')
                 name = os.path.basename(words[0])
@@ -329,22 +326,38 @@ class Installation:
         return []
 
     # ---- the stand-in ---------------------------------------------------------------------------------------------------
-    def s3_get(self, key):
-        """GetObject with a signature of our own."""
+    def signed_get(self, service, path, query=()):
+        """GET with a signature of our own. path: encoded; query: pairs."""
         now = datetime.datetime.now(datetime.timezone.utc).strftime('%Y%m%dT%H%M%SZ')
-        host, path, empty = f'127.0.0.1:{self.aws_port}', '/' + BUCKET + '/' + urllib.parse.quote(key), hashlib.sha256(b'').hexdigest()
-        canonical = f'GET\n{path}\n\nhost:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{now}\n\nhost;x-amz-content-sha256;x-amz-date\n{empty}'
-        scope = f'{now[:8]}/{REGION}/s3/aws4_request'
+        host, empty = f'127.0.0.1:{self.aws_port}', hashlib.sha256(b'').hexdigest()
+        words = '&'.join(f'{urllib.parse.quote(k, safe="")}={urllib.parse.quote(str(v), safe="")}' for k, v in sorted(query))
+        canonical = f'GET\n{path}\n{words}\nhost:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{now}\n\nhost;x-amz-content-sha256;x-amz-date\n{empty}'
+        scope = f'{now[:8]}/{REGION}/{service}/aws4_request'
         signing = ('AWS4' + SECRET_KEY).encode()
         for word in scope.split('/'):
             signing = hmac.new(signing, word.encode(), hashlib.sha256).digest()
         text = f'AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}'
         signature = hmac.new(signing, text.encode(), hashlib.sha256).hexdigest()
-        request = urllib.request.Request(f'http://{host}{path}', headers={
+        request = urllib.request.Request(f'http://{host}{path}' + ('?' + words if words else ''), headers={
             'x-amz-date': now, 'x-amz-content-sha256': empty, 'Authorization':
             f'AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={signature}'})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
             return answer.read()
+
+    def s3_get(self, key):
+        return self.signed_get('s3', '/' + BUCKET + '/' + urllib.parse.quote(key))
+
+    def ahi_jobs(self):
+        """Every import job that the stand-in knows, as ListDICOMImportJobs tells it."""
+        jobs, query = [], [('maxResults', 50)]
+        for _ in range(1000):
+            answer = json.loads(self.signed_get('medical-imaging', f'/listDICOMImportJobs/datastore/{DATASTORE}', query))
+            jobs += answer['jobSummaries']
+            if not answer.get('nextToken'):
+                return jobs
+            query = [('maxResults', 50), ('nextToken', answer['nextToken'])]
+            time.sleep(0.11)  # List is throttled
+        raise Failure('the list of jobs does not end')
 
     def stored_data_set(self, instance):
         """The data set's bytes as they are kept: from S3 where they were uploaded, else from the spool."""
