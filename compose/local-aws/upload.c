@@ -22,7 +22,7 @@ struct upload {
     bool kept;
     struct hashes *hashes;
     struct err why; /* a write failed */
-    enum checksum which;
+    enum checksum which, announced; /* announced: by x-amz-trailer */
     char declared[CHECKSUM_COUNT][64]; /* by header or trailer */
     int64_t raw_bytes;
     /* aws-chunked */
@@ -120,7 +120,8 @@ static int find_declared(void *ctx, const char *name, const char *value)
         (void)snprintf(u->declared[which], sizeof u->declared[which], "%s", value);
         u->which = which;
     } else if (strcasecmp(name, "x-amz-trailer") == 0) {
-        u->which = checksum_find(value) != CHECKSUM_NONE ? checksum_find(value) : u->which;
+        u->announced = checksum_find(value);
+        u->which = u->announced != CHECKSUM_NONE ? u->announced : u->which;
     } else if (strcasecmp(name, "x-amz-sdk-checksum-algorithm") == 0 && u->which == CHECKSUM_NONE) {
         u->which = checksum_find(value);
     }
@@ -165,7 +166,7 @@ void upload_begin(struct request *r)
         return;
     }
     u->fd = -1;
-    u->which = CHECKSUM_NONE;
+    u->which = u->announced = CHECKSUM_NONE;
     request_each_header(r, find_declared, u);
     if (mode && strncmp(mode, "STREAMING-", 10) == 0 && !begin_chunked(r, u, mode)) {
         return;
@@ -230,6 +231,10 @@ static bool hashes_are_right(struct request *r, const struct digest *d)
     const char *md5 = request_header(r, "Content-MD5");
     const char *sha256 = request_header(r, "x-amz-content-sha256");
     unsigned char said[16];
+    if (u->announced != CHECKSUM_NONE && !u->declared[u->announced][0]) {
+        answer_refuse(r, 400, "MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to what was announced.");
+        return false;
+    }
     if (md5 && text_base64_decode(md5, said, sizeof said) != 16) {
         answer_refuse(r, 400, "InvalidDigest", "The Content-MD5 you specified is not valid.");
         return false;

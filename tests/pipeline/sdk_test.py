@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """sdk_test BUILD_DIR - the official AWS SDK for JavaScript drives the stand-in (tests/sdk/main.mjs) and finds nothing strange; what AWS
-refuses, the stand-in refuses with the same code. Left out without node 18 or later, without npm, or when npm cannot fetch the SDK."""
+refuses, the stand-in refuses with the same code. node and npm come from Debian if they are not there and root runs this.
+Left out without node 18 or later, without npm, or when npm cannot fetch the SDK."""
 import hashlib
 import os
 import shutil
@@ -17,9 +18,13 @@ SDK = os.path.join(TOP, 'tests', 'sdk')
 
 def need_sdk():
     """node_modules as the committed lock file has it; fetched once."""
+    if not shutil.which('node') or not shutil.which('npm'):
+        if os.geteuid() == 0 and shutil.which('apt-get'):
+            for words in (('update', '-qq'), ('install', '-y', '-qq', '--no-install-recommends', 'nodejs', 'npm')):
+                subprocess.run(['apt-get', *words], env=dict(os.environ, DEBIAN_FRONTEND='noninteractive'), stdout=subprocess.DEVNULL, timeout=300, check=False)
     node, npm = shutil.which('node'), shutil.which('npm')
     if not node or not npm:
-        raise LeftOut('node and npm are not here (apt-get install nodejs npm)')
+        raise LeftOut('node and npm are not here: as root, apt-get install nodejs npm')
     version = subprocess.run([node, '--version'], capture_output=True, text=True, check=True).stdout.strip()
     if int(version.lstrip('v').split('.')[0]) < 18:
         raise LeftOut(f'node is {version}, the SDK needs 18')
