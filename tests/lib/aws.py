@@ -52,6 +52,14 @@ def sign(method, path, query, headers, payload_hash, service, now, access=ACCESS
     return f'AWS4-HMAC-SHA256 Credential={access}/{scope}, SignedHeaders={";".join(names)}, Signature={signature}', signature, key, scope
 
 
+def chunk_signature(key, now, scope, previous, piece):
+    return mac(key, f'AWS4-HMAC-SHA256-PAYLOAD\n{now}\n{scope}\n{previous}\n{EMPTY}\n{hashlib.sha256(piece).hexdigest()}').hex()
+
+
+def trailer_signature(key, now, scope, previous, line):
+    return mac(key, f'AWS4-HMAC-SHA256-TRAILER\n{now}\n{scope}\n{previous}\n{hashlib.sha256((line + chr(10)).encode()).hexdigest()}').hex()
+
+
 def code_of(answer):
     """The service's word for an error."""
     _, headers, body = answer
@@ -142,14 +150,12 @@ class Aws:
         headers['authorization'], previous, key_bytes, scope = sign('PUT', path, '', headers, mode, 's3', now)
         body = b''
         for number, piece in enumerate([*pieces, b'']):
-            text = f'AWS4-HMAC-SHA256-PAYLOAD\n{now}\n{scope}\n{previous}\n{EMPTY}\n{hashlib.sha256(piece).hexdigest()}'
-            previous = mac(key_bytes, text).hex()
+            previous = chunk_signature(key_bytes, now, scope, previous, piece)
             shown = '0' * 64 if spoil == 'chunk' and number == 1 else previous
             body += f'{len(piece):x};chunk-signature={shown}\r\n'.encode() + piece + (b'\r\n' if piece else b'')
         if checksum:
             line = f'x-amz-checksum-crc32c:{checksum}'
-            text = f'AWS4-HMAC-SHA256-TRAILER\n{now}\n{scope}\n{previous}\n{hashlib.sha256((line + chr(10)).encode()).hexdigest()}'
-            signature = mac(key_bytes, text).hex() if spoil != 'trailer' else '0' * 64
+            signature = trailer_signature(key_bytes, now, scope, previous, line) if spoil != 'trailer' else '0' * 64
             body += f'{line}\r\nx-amz-trailer-signature:{signature}\r\n'.encode()
         body += b'\r\n'
         headers['content-length'] = str(len(body))

@@ -12,8 +12,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from aws import Aws, code_of  # noqa: E402
-from harness import BUCKET, DATASTORE, check, main, same, say  # noqa: E402
+from aws import Aws, chunk_signature, code_of, sign, signing_key, trailer_signature  # noqa: E402
+from harness import BUCKET, DATASTORE, SHARED, check, main, same, say  # noqa: E402
 import make_dicom  # noqa: E402
 
 GONE = (OSError, http.client.HTTPException)
@@ -118,6 +118,27 @@ def malformed(aws):
     for key in ('m/one', 'm/two', 'm/three'):
         refused(aws.get(key), 404, 'NoSuchKey')
     check(aws.process.poll() is None, 'the stand-in died of a malformed request')
+
+
+def published_signatures():
+    """Our second signer against S3's published examples, so that it and the stand-in cannot agree on a mistake."""
+    path = os.path.join(SHARED, 'aws', 'sigv4-tests', 's3-doc-examples.json')
+    if not os.path.exists(path):
+        say(f'left out: {path} is not here, the signer of the test was not checked against the published examples')
+        return
+    with open(path) as f:
+        published = json.load(f)
+    now, secret = published['timestamp'], published['secret_key']
+    for case in published['single_chunk']:
+        target, _, query = case['target'].partition('?')
+        got = sign(case['method'], target, query, {n.lower(): v for n, v in case['headers']}, case['payload_hash'], 's3', now, published['access_key'], secret)[1]
+        same(got, case['signature'], case['name'])
+    case, scope = published['trailer_example'], f'{now[:8]}/{published["region"]}/s3/aws4_request'
+    key, previous = signing_key(secret, scope), case['seed']
+    for size, expected in zip(case['chunk_sizes'], case['chunk_signatures']):
+        previous = chunk_signature(key, now, scope, previous, case['chunk_byte'].encode() * size)
+        same(previous, expected, f'chunk of {size} bytes')
+    same(trailer_signature(key, now, scope, previous, case['trailer']), case['trailer_signature'], 'trailer')
 
 
 def streaming(aws):
@@ -316,6 +337,7 @@ def limits(build):
 
 
 def test(build):
+    published_signatures()
     with Aws(build, '--job-ms', '100', '--no-throttle', '--domain', 'aws.test') as aws:
         for part in (refusals, malformed, streaming, importing, faults, killed_while_storing, killed_while_importing):
             begun = time.monotonic()
