@@ -9,10 +9,11 @@
 #include "common/runtime/runtime.h"
 #include "control/rebuild.h"
 
+#include <jansson.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { ATTEMPTS = 9, PAUSE_MS = 500, PAUSE_MAX_MS = 60000, SLICE = 1 << 20 };
+enum { ATTEMPTS = 9, PAUSE_MS = 500, PAUSE_MAX_MS = 60000, SLICE = 1 << 20, MANIFEST_MAX = 16 << 20 };
 
 struct cloud {
     struct aws_client *client;
@@ -235,13 +236,10 @@ static int each_slice(struct cloud *c, const char *bucket, const char *key, int 
     }
 }
 
-int cloud_results_text(struct cloud *c, const struct cloud_job *job, int (*each)(void *ctx, const char *text), void *ctx,
-                       struct err *e)
+/* Where the results of a job are: bucket, and the folder with its '/'. */
+static int find_folder(struct cloud *c, const struct cloud_job *job, char bucket[80], char folder[1030], struct err *e)
 {
-    static const char *const files[] = {"SUCCESS/success.ndjson", "WARNING/warning.ndjson", "FAILURE/failure.ndjson"};
     char uri[1025];
-    char bucket[80];
-    char folder[1025];
     int rc = 0;
     (void)snprintf(uri, sizeof uri, "%s", job->output_uri);
     if (!uri[0]) { /* only HealthImaging knows where they are */
@@ -253,12 +251,45 @@ int cloud_results_text(struct cloud *c, const struct cloud_job *job, int (*each)
         } while (again(rc, &attempt));
         (void)snprintf(uri, sizeof uri, "%s", told.output_s3_uri);
     }
-    rc = rc == 0 ? s3_uri_split(uri, bucket, sizeof bucket, folder, sizeof folder) : rc;
+    rc = rc == 0 ? s3_uri_split(uri, bucket, 80, folder, 1025) : rc;
     size_t length = rc == 0 ? strlen(folder) : 0;
+    if (length && folder[length - 1] != '/') {
+        (void)snprintf(folder + length, 1030 - length, "/");
+    }
+    return rc;
+}
+
+int cloud_results_count(struct cloud *c, const struct cloud_job *job, int64_t *scanned, struct err *e)
+{
+    char bucket[80];
+    char folder[1030];
+    char key[1100];
+    char *body = NULL;
+    size_t size = 0;
+    int rc = find_folder(c, job, bucket, folder, e);
+    (void)snprintf(key, sizeof key, "%sjob-output-manifest.json", rc == 0 ? folder : "");
+    rc = rc == 0 ? get(c, bucket, key, 0, MANIFEST_MAX, &body, &size, e) : rc;
+    if (rc == 0) {
+        json_t *manifest = json_loadb(body, size, JSON_DISABLE_EOF_CHECK, NULL);
+        json_t *count = json_object_get(json_object_get(manifest, "jobSummary"), "numberOfScannedFiles");
+        *scanned = json_is_integer(count) ? json_integer_value(count) : INT64_MAX; /* not told: look into the results */
+        json_decref(manifest);
+    }
+    free(body);
+    return rc;
+}
+
+int cloud_results_text(struct cloud *c, const struct cloud_job *job, int (*each)(void *ctx, const char *text), void *ctx,
+                       struct err *e)
+{
+    static const char *const files[] = {"SUCCESS/success.ndjson", "WARNING/warning.ndjson", "FAILURE/failure.ndjson"};
+    char bucket[80];
+    char folder[1030];
+    int rc = find_folder(c, job, bucket, folder, e);
     bool found = false;
     for (size_t i = 0; rc == 0 && i < sizeof files / sizeof files[0]; i++) {
         char key[1100];
-        (void)snprintf(key, sizeof key, "%s%s%s", folder, length && folder[length - 1] != '/' ? "/" : "", files[i]);
+        (void)snprintf(key, sizeof key, "%s%s", folder, files[i]);
         rc = each_slice(c, bucket, key, each, ctx, e);
         found = found || rc == 0;
         rc = rc == ERR_AWS_NOT_FOUND ? 0 : rc;

@@ -3,8 +3,8 @@
  * every case and its answer is in docs/states.md, section "Rebuild".
  *
  * 1. The import jobs: HealthImaging's list and the folders of results. 2. Every object <s3_prefix>/<batch>/<instance>.dcm: its batch is
- * made again (with its job, if it had one), the instance in it. 3. Spool files that S3 does not know: the results of jobs that began
- * after the oldest of them are searched, because objects may have been deleted from S3 since. 4. What is left was never in a job:
+ * made again (with its job, if it had one), the instance in it. 3. Jobs that scanned more files than S3 still has: their
+ * results name what was in them, because objects may have been deleted from S3 since. 4. What is left was never in a job:
  * received, as if it had just come; quarantined ones are judged again. S3 comes before the spool, so that nothing is imported twice.
  * What cannot be known is held or failed with a reason, and said; it is never guessed.
  *

@@ -41,6 +41,8 @@ int cloud_each_result(struct cloud *c, int (*each)(void *ctx, const struct cloud
 int cloud_object_look(struct cloud *c, const char *key, struct cloud_object *out, struct err *e);
 /* Writes the first CLOUD_HEAD_BYTES (or less) of the object to fd. */
 int cloud_object_head(struct cloud *c, const char *key, int fd, struct err *e);
+/* How many files the job scanned, by its manifest. ERR_AWS_NOT_FOUND: it has none (any more, or yet). */
+int cloud_results_count(struct cloud *c, const struct cloud_job *job, int64_t *scanned, struct err *e);
 /* Gives the text of the job's result files, whole lines at a time. ERR_AWS_NOT_FOUND: it has none (any more, or yet). */
 int cloud_results_text(struct cloud *c, const struct cloud_job *job, int (*each)(void *ctx, const char *text), void *ctx,
                        struct err *e);
@@ -50,8 +52,9 @@ struct job_entry {
     char batch[STATE_ID_SIZE], job_id[40], status[24];
     int64_t submitted_ms;
     bool is_listed;   /* by HealthImaging; otherwise only its results are left */
-    bool was_seen;    /* an object of its batch is in S3 */
-    char *output_uri; /* heap, "" if not told */
+    bool has_results;
+    int64_t seen_count; /* objects of its batch in S3 */
+    char *output_uri;   /* heap, "" if not told */
 };
 struct left_file { /* a file of the spool that S3 does not know */
     char id[STATE_ID_SIZE];
@@ -70,6 +73,8 @@ struct rebuild {
     struct left_file *left; /* by id */
     size_t left_count, left_room;
     char batch[STATE_ID_SIZE]; /* the one that was made last */
+    struct job_entry *job;     /* its job, or NULL */
+    char key[600];             /* object that was taken last */
     long long objects, foreign, batches, with_job, instances, released, received, judged_again, held, refused, problems;
 };
 
@@ -84,7 +89,7 @@ void rebuild_identity(const char *home, const char *id, struct state_identity *o
 
 int rebuild_read_jobs(struct rebuild *r, struct err *e);    /* rebuild_jobs.c: fills jobs */
 int rebuild_read_objects(struct rebuild *r, struct err *e); /* rebuild_objects.c */
-/* rebuild_jobs.c: finds files of the spool in the results of jobs whose objects S3 has no more. */
+/* rebuild_jobs.c: what the results of jobs tell whose objects S3 has no more: instances that were in them. Needs `left`. */
 int rebuild_read_results(struct rebuild *r, struct err *e);
 /* The youngest ended job that has neither objects nor results: what came before it may have been in it. NULL: there is none. */
 const struct job_entry *rebuild_silent_job(const struct rebuild *r);

@@ -5,7 +5,7 @@
 #include "common/runtime/runtime.h"
 #include "control/rebuild.h"
 
-enum { JOBS_MAX = 2000000, CLOCK_SLACK_MS = 3600000 };
+enum { JOBS_MAX = 2000000 };
 /* Jobs are listed for 90 days; nearer to that edge nobody can tell "never started" from "no longer listed". */
 #define LISTED_MS (85LL * 86400000)
 
@@ -119,7 +119,7 @@ int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, s
                                     .datastore_id = config_text(r->config, CFG_DATASTORE_ID),
                                     .role_arn = config_text(r->config, CFG_DATA_ACCESS_ROLE_ARN)};
     if (job) {
-        job->was_seen = true;
+        job->seen_count = 0; /* objects come batch by batch */
         b.job = job->is_listed ? REBUILT_JOB_LISTED : REBUILT_JOB_RESULTS;
         b.job_id = job->job_id;
         b.job_status = job->is_listed ? job->status : "COMPLETED";
@@ -132,6 +132,7 @@ int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, s
     int rc = state_rebuild_batch(r->state, &b, e);
     if (rc == 0) {
         (void)snprintf(r->batch, sizeof r->batch, "%s", batch);
+        r->job = job;
         r->batches++;
     }
     return rc;
@@ -150,30 +151,45 @@ static int left_by_id(const void *a, const void *b)
     return strcmp(((const struct left_file *)a)->id, ((const struct left_file *)b)->id);
 }
 
-/* The file is evidence that the instance was in the job: it belongs to the job's batch. */
-static int take_left(struct reading *g, struct left_file *file, struct err *e)
+/* The results tell that the instance was in the job: it stands under the job's batch, as if its object were there. */
+static int take_mentioned(struct reading *g, const char *id, struct err *e)
 {
     struct rebuild *r = g->r;
     struct spool_meta meta;
     struct state_rebuilt_instance one;
-    enum state_rebuilt_place place;
-    int rc = spool_read_meta(r->home, file->id, 0, &meta, e);
-    if (rc != 0) {
-        return rc;
-    }
+    struct left_file key;
+    enum state_rebuilt_place place = PLACE_SAME;
+    bool releasable = false;
+    int rc = 0;
     memset(&one, 0, sizeof one);
-    rebuild_fill(&one, &meta);
-    rebuild_identity(r->home, file->id, &one.identity);
-    one.has_spool = true;
-    (void)snprintf(one.i.batch, sizeof one.i.batch, "%s", g->job->batch);
-    (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s%s.dcm", g->start, file->id);
-    rc = rebuild_batch(r, g->job->batch, one.identity.study_uid, e);
-    rc = rc == 0 ? state_rebuild_instance(r->state, &one, &place, e) : rc;
-    if (rc == 0 && file->is_quarantined) {
-        rc = spool_unquarantine(r->home, file->id, e);
+    memset(&key, 0, sizeof key);
+    (void)snprintf(key.id, sizeof key.id, "%s", id);
+    struct left_file *file = r->left_count ? bsearch(&key, r->left, r->left_count, sizeof key, left_by_id) : NULL;
+    if (file && !file->is_damaged) {
+        rc = spool_read_meta(r->home, id, 0, &meta, e);
+        if (rc == 0) {
+            rebuild_fill(&one, &meta);
+            rebuild_identity(r->home, id, &one.identity);
+            one.has_spool = true;
+        }
+    } else {
+        int known = state_instance_known(r->state, id, &releasable, e);
+        if (known != 1) {
+            return known; /* neither object nor file: nothing tells what it was */
+        }
+        (void)snprintf(one.i.r.id, sizeof one.i.r.id, "%s", id);
     }
-    r->instances += rc == 0 && !file->is_taken;
-    file->is_taken = file->is_taken || rc == 0;
+    (void)snprintf(one.i.batch, sizeof one.i.batch, "%s", g->job->batch);
+    (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s%s.dcm", g->start, id);
+    rc = rc == 0 ? rebuild_batch(r, g->job->batch, one.identity.study_uid, e) : rc;
+    rc = rc == 0 ? state_rebuild_instance(r->state, &one, &place, e) : rc;
+    if (rc == 0 && file && file->is_quarantined) {
+        rc = spool_unquarantine(r->home, id, e);
+    }
+    r->instances += rc == 0 && place == PLACE_NEW;
+    if (rc == 0 && file && !file->is_damaged) {
+        file->is_taken = true;
+    }
     return rc;
 }
 
@@ -183,52 +199,51 @@ static int look_into(void *ctx, const char *text)
     struct reading *g = ctx;
     size_t length = strlen(g->start);
     for (const char *p = strstr(text, g->start); p; p = strstr(p + length, g->start)) {
-        struct left_file key;
+        char id[STATE_ID_SIZE];
         struct err e = {0};
-        memset(&key, 0, sizeof key);
-        (void)snprintf(key.id, sizeof key.id, "%.26s", p + length);
-        struct left_file *file = id_is_legal(key.id) && strncmp(p + length + 26, ".dcm", 4) == 0
-                                     ? bsearch(&key, g->r->left, g->r->left_count, sizeof key, left_by_id)
-                                     : NULL;
-        int rc = file ? take_left(g, file, &e) : 0;
+        (void)snprintf(id, sizeof id, "%.26s", p + length);
+        int rc = id_is_legal(id) && strncmp(p + length + 26, ".dcm", 4) == 0 ? take_mentioned(g, id, &e) : 0;
         if (rc != 0) {
-            return complain("%s: %s", key.id, e.text), rc;
+            return complain("%s: %s", id, e.text), rc;
         }
     }
     return 0;
 }
 
+/* Reads the results of a job if they name more files than S3 still has. */
+static int read_results(struct rebuild *r, struct job_entry *job, struct err *e)
+{
+    struct cloud_job asked;
+    struct reading g = {.r = r, .job = job};
+    int64_t scanned = 0;
+    bool goes_on = strcmp(job->status, "SUBMITTED") == 0 || strcmp(job->status, "IN_PROGRESS") == 0;
+    if (goes_on && job->is_listed) {
+        return 0;
+    }
+    memset(&asked, 0, sizeof asked);
+    (void)snprintf(asked.batch, sizeof asked.batch, "%s", job->batch);
+    (void)snprintf(asked.job_id, sizeof asked.job_id, "%s", job->job_id);
+    (void)snprintf(asked.output_uri, sizeof asked.output_uri, "%s", job->output_uri);
+    (void)snprintf(g.start, sizeof g.start, "%s/%s/", r->prefix, job->batch);
+    int rc = cloud_results_count(r->cloud, &asked, &scanned, e);
+    if (rc == 0 && scanned > job->seen_count) {
+        rc = cloud_results_text(r->cloud, &asked, look_into, &g, e);
+    }
+    job->has_results = rc == 0;
+    return rc == ERR_AWS_NOT_FOUND ? 0 : rc;
+}
+
 int rebuild_read_results(struct rebuild *r, struct err *e)
 {
-    int64_t oldest = INT64_MAX;
     int rc = 0;
-    for (size_t i = 0; i < r->left_count; i++) {
-        oldest = r->left[i].received_ms < oldest ? r->left[i].received_ms : oldest;
-    }
     if (r->left_count) {
         qsort(r->left, r->left_count, sizeof *r->left, left_by_id);
     }
+    r->batch[0] = '\0';
     for (size_t i = 0; rc == 0 && i < r->job_count; i++) {
-        struct job_entry *job = &r->jobs[i];
-        struct cloud_job asked;
-        struct reading g = {.r = r, .job = job};
-        bool was_seen = job->was_seen;
-        if (job->submitted_ms < oldest - (oldest > CLOCK_SLACK_MS ? CLOCK_SLACK_MS : 0)) {
-            job->was_seen = true; /* older than every file in question */
-            continue;
-        }
-        memset(&asked, 0, sizeof asked);
-        (void)snprintf(asked.batch, sizeof asked.batch, "%s", job->batch);
-        (void)snprintf(asked.job_id, sizeof asked.job_id, "%s", job->job_id);
-        (void)snprintf(asked.output_uri, sizeof asked.output_uri, "%s", job->output_uri);
-        (void)snprintf(g.start, sizeof g.start, "%s/%s/", r->prefix, job->batch);
-        rc = cloud_results_text(r->cloud, &asked, look_into, &g, e);
-        if (rc == ERR_AWS_NOT_FOUND) {
-            rc = 0;
-            job->was_seen = was_seen;
-        } else {
-            job->was_seen = true;
-        }
+        int64_t seen = r->jobs[i].seen_count;
+        rc = read_results(r, &r->jobs[i], e);
+        r->jobs[i].seen_count = seen;
     }
     return rc;
 }
@@ -237,8 +252,9 @@ const struct job_entry *rebuild_silent_job(const struct rebuild *r)
 {
     const struct job_entry *found = NULL;
     for (size_t i = 0; i < r->job_count; i++) {
-        if (!r->jobs[i].was_seen && (!found || r->jobs[i].submitted_ms > found->submitted_ms)) {
-            found = &r->jobs[i];
+        const struct job_entry *job = &r->jobs[i];
+        if (job->seen_count == 0 && !job->has_results && (!found || job->submitted_ms > found->submitted_ms)) {
+            found = job;
         }
     }
     return found;

@@ -129,6 +129,10 @@ static int take_object(void *ctx, const char *key, int64_t bytes)
     if (++r->objects % PROGRESS_EVERY == 0) {
         (void)fprintf(stderr, "storescpctl: %lld objects so far\n", r->objects);
     }
+    if (strcmp(key, r->key) <= 0) { /* the listing broke off and begins anew */
+        r->batch[0] = '\0';
+    }
+    (void)snprintf(r->key, sizeof r->key, "%s", key);
     (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s", key);
     int known = state_rebuild_knows(r->state, id, one.i.batch, &e);
     int rc = known < 0 ? known : 0;
@@ -143,8 +147,10 @@ static int take_object(void *ctx, const char *key, int64_t bytes)
             return 0;
         }
     }
-    /* also for a known one: the job counts as seen */
     rc = rc == 0 ? rebuild_batch(r, one.i.batch, one.identity.study_uid, &e) : rc;
+    if (rc == 0 && r->job) {
+        r->job->seen_count++; /* also for a known one */
+    }
     if (rc == 0 && known == 0) {
         rc = state_rebuild_instance(r->state, &one, &place, &e);
         if (rc == 0 && place == PLACE_AMBIGUOUS) {

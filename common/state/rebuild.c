@@ -217,7 +217,7 @@ int state_rebuild_instance(struct state *s, const struct state_rebuilt_instance 
         is_younger = is_younger && !is_ambiguous;
         *place = is_ambiguous ? PLACE_AMBIGUOUS : is_younger ? PLACE_MOVED : PLACE_OLDER;
         if (is_younger) {
-            rc = state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = ?3, etag = ?4 WHERE id = ?1 AND state = 'uploaded'", "ttte",
+            rc = state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = ?3, etag = ifnull(?4, etag) WHERE id = ?1 AND state = 'uploaded'", "ttte",
                            n->i.r.id, n->i.batch, n->i.s3_key, n->etag);
         }
         if (rc == 0) {
@@ -316,6 +316,12 @@ static int settle_all(struct state *s, int64_t now, struct err *e)
         rc = state_run(s, NULL, e,
                        "UPDATE batch SET instance_count = (SELECT count(*) FROM instance i WHERE i.batch = batch.id),"
                        " bytes = (SELECT ifnull(sum(file_bytes), 0) FROM instance i WHERE i.batch = batch.id)",
+                       "");
+    }
+    if (rc == 0) { /* made from results, which tell no study */
+        rc = state_run(s, NULL, e,
+                       "UPDATE batch SET study_uid = ifnull((SELECT study_uid FROM instance i WHERE i.batch = batch.id AND study_uid IS NOT "
+                       "NULL LIMIT 1), '') WHERE study_uid = ''",
                        "");
     }
     if (rc == 0) { /* all that stood in it has gone on to younger batches */

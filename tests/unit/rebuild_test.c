@@ -122,6 +122,21 @@ int cloud_object_head(struct cloud *c, const char *key, int fd, struct err *e)
     return content ? write_all(fd, content->at, content->count < CLOUD_HEAD_BYTES ? content->count : CLOUD_HEAD_BYTES, e) : ERR_AWS_NOT_FOUND;
 }
 
+int cloud_results_count(struct cloud *c, const struct cloud_job *job, int64_t *scanned, struct err *e)
+{
+    (void)c;
+    for (size_t i = 0; i < aws.folder_count; i++) {
+        if (strcmp(aws.folders[i].job_id, job->job_id) == 0 && aws.texts[i]) {
+            *scanned = 0;
+            for (const char *p = strstr(aws.texts[i], ".dcm"); p; p = strstr(p + 1, ".dcm")) {
+                (*scanned)++;
+            }
+            return 0;
+        }
+    }
+    return err_set(e, ERR_AWS_NOT_FOUND, 0, "no manifest");
+}
+
 int cloud_results_text(struct cloud *c, const struct cloud_job *job, int (*each)(void *ctx, const char *text), void *ctx, struct err *e)
 {
     (void)c;
@@ -433,6 +448,32 @@ static void what_a_silent_job_may_have_had_is_held(void **in)
     assert_string_equal(look(f, "instance", after, "held"), "0");
 }
 
+/* The story: retried into a second batch and imported there; then the second object was deleted from S3, the first one was not. By the
+ * objects alone it stood under the first job, whose results send it into a third. */
+static void a_deleted_object_is_found_in_the_younger_results(void **in)
+{
+    struct fixture *f = *in;
+    int64_t now = clock_wall_ms();
+    char id[27], first[27], second[27];
+    static char results[2][200];
+    receive(f, "1.2.1", now - 90000, id);
+    make_id(now - 80000, first);
+    make_id(now - 60000, second);
+    upload(f, first, id);
+    list_job(first, "jobfirst", "COMPLETED", now - 70000);
+    list_job(second, "jobsecond", "COMPLETED", now - 50000);
+    (void)snprintf(results[0], sizeof results[0], "{\"inputFile\":\"p/%s/%s.dcm\",\"exception\":{}}\n", first, id);
+    (void)snprintf(results[1], sizeof results[1], "{\"inputFile\":\"p/%s/%s.dcm\",\"importResponse\":{}}\n", second, id);
+    keep_results(first, "jobfirst", results[0]);
+    keep_results(second, "jobsecond", results[1]);
+    assert_int_equal(run(f, false), EXIT_FINE);
+    is_in(f, id, "importing", second);
+    assert_string_equal(look(f, "instance", id, "job_id"), "jobsecond");
+    assert_string_equal(look(f, "batch", second, "state"), "running");
+    assert_string_equal(look(f, "batch", second, "study_uid"), "1.2.1");
+    assert_string_equal(look(f, "batch", first, "state"), "done");
+}
+
 static void one_that_was_cut_off_goes_on(void **in)
 {
     struct fixture *f = *in;
@@ -511,6 +552,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_state_finds_its_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_a_silent_job_may_have_had_is_held, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_deleted_object_is_found_in_the_younger_results, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_that_was_cut_off_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_instance_in_two_unstarted_batches_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_empty_database_beside_a_full_spool_is_refused, set_up, tear_down),
