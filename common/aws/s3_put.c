@@ -1,9 +1,10 @@
 /*
  * s3_put - PutObject: the payload's SHA-256 first, in slices, then one signed PUT. See s3.h.
  *
- * The hash has to stand in the signed head, so a file is read twice: for the hash (the page cache keeps it) and for the wire. Files wait in a line;
- * aws_client_run() hashes at most HASH_SLICE bytes of it between two looks at the network, so a file of gigabytes delays no other transfer. S3 then
- * checks twice before it stores: SHA-256 against what we read here, CRC-32C against what the receiver took from the network.
+ * The hash has to stand in the signed head, so a file is read twice: for the hash (the page cache keeps it) and for the wire. Files wait in a
+ * line; aws_client_run() hashes at most HASH_SLICE bytes between two looks at the network, and HASH_TURN bytes of one file before it is the next
+ * one's turn: a file of gigabytes delays no other transfer, and a small file does not wait for its end. S3 checks twice before it stores: SHA-256
+ * against what was read here, CRC-32C against what the receiver took from the network.
  * Source: S3 PutObject, "Checking object integrity". One PUT takes at most 5 GiB.
  */
 #include "common/aws/internal.h"
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HASH_SLICE = 4 << 20 };
+enum { HASH_SLICE = 4 << 20, HASH_TURN = 1 << 20 };
 static const int64_t put_max_bytes = INT64_C(5) << 30;
 
 struct s3_put_job {
@@ -49,6 +50,27 @@ static void finish(struct s3_put_job *job)
     job->client->ended++;
     job->done(job->ctx, &job->result);
     job_free(job);
+}
+
+static void join_line(struct aws_client *c, struct s3_put_job *job)
+{
+    job->next = NULL;
+    if (c->last_hash) {
+        c->last_hash->next = job;
+    } else {
+        c->first_hash = job;
+    }
+    c->last_hash = job;
+    c->hashing++;
+}
+
+static struct s3_put_job *leave_line(struct aws_client *c)
+{
+    struct s3_put_job *job = c->first_hash;
+    c->first_hash = job->next;
+    c->last_hash = c->first_hash ? c->last_hash : NULL;
+    c->hashing--;
+    return job;
 }
 
 static void crc_text(uint32_t crc, char out[12])
@@ -96,13 +118,7 @@ int s3_put_begin(struct aws_client *c, const struct s3_put *put, s3_put_done don
         job_free(job);
         return rc;
     }
-    if (c->last_hash) {
-        c->last_hash->next = job;
-    } else {
-        c->first_hash = job;
-    }
-    c->last_hash = job;
-    c->hashing++;
+    join_line(c, job);
     return 0;
 }
 
@@ -137,12 +153,9 @@ static void on_put(void *ctx, struct aws_answer *a)
 /* The first of the line is hashed: sign and send. */
 static void send_first(struct aws_client *c)
 {
-    struct s3_put_job *job = c->first_hash;
+    struct s3_put_job *job = leave_line(c);
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned length = 0;
-    c->first_hash = job->next;
-    c->last_hash = c->first_hash ? c->last_hash : NULL;
-    c->hashing--;
     job->put_began_ms = clock_mono_ms();
     job->result.hash_ms = job->put_began_ms - job->hash_began_ms;
     if (job->result.rc == 0 && EVP_DigestFinal_ex(job->hash, digest, &length) != 1) {
@@ -166,6 +179,7 @@ static void send_first(struct aws_client *c)
 void s3_put_hash_slice(struct aws_client *c)
 {
     int64_t budget = HASH_SLICE;
+    int64_t turn = 0;
     while (c->first_hash && budget > 0) {
         struct s3_put_job *job = c->first_hash;
         int64_t rest = job->call->fd_bytes - job->hashed;
@@ -183,8 +197,13 @@ void s3_put_hash_slice(struct aws_client *c)
         }
         job->hashed += n > 0 ? n : 0;
         budget -= n > 0 ? n : 4096;
+        turn += n > 0 ? n : 0;
         if (job->result.rc != 0 || job->hashed == job->call->fd_bytes) {
             send_first(c);
+            turn = 0;
+        } else if (turn >= HASH_TURN) {
+            join_line(c, leave_line(c));
+            turn = 0;
         }
     }
 }
@@ -192,10 +211,6 @@ void s3_put_hash_slice(struct aws_client *c)
 void s3_put_drop_all(struct aws_client *c)
 {
     while (c->first_hash) {
-        struct s3_put_job *job = c->first_hash;
-        c->first_hash = job->next;
-        job_free(job);
+        job_free(leave_line(c));
     }
-    c->last_hash = NULL;
-    c->hashing = 0;
 }
