@@ -113,13 +113,15 @@ static int start(struct process *p, const char *home, struct err *e)
 
 static void work(struct process *p)
 {
+    bool (*const steps[])(struct importer *) = {results_next, poll_next, start_next};
     struct importer *m = &p->m;
     const int stop = stop_fd();
     while (!stop_requested() && !m->broken) {
-        bool any = results_next(m);
-        any = (!stop_requested() && poll_next(m)) || any;
-        any = (!stop_requested() && start_next(m)) || any;
-        chores(p);
+        bool any = false;
+        for (size_t i = 0; i < sizeof steps / sizeof steps[0] && !stop_requested() && !m->broken; i++) {
+            any = steps[i](m) || any;
+            chores(p); /* between steps: a call may take as long as its time limit */
+        }
         if (!any && !m->broken) {
             (void)handoff_wait(p->handoff, (int)config_int(m->config, CFG_SWEEP_MS), &stop, 1);
         }
