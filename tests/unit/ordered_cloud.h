@@ -29,6 +29,7 @@ static struct {
     } objects[OBJECTS];
     int object_count;
     int s3_rc;
+    char last_store[40]; /* that the last look at a job or a start named */
 } cloud;
 
 static int answer(int rc, struct err *e, const char *what)
@@ -40,6 +41,7 @@ int ahi_start_job(struct aws_client *c, const struct ahi_start *s, struct ahi_jo
 {
     (void)c;
     cloud.start_calls++;
+    (void)snprintf(cloud.last_store, sizeof cloud.last_store, "%s", s->datastore_id);
     if (cloud.start_rc && !cloud.answer_lost) {
         return answer(cloud.start_rc, e, "StartDICOMImportJob");
     }
@@ -70,8 +72,8 @@ int ahi_start_job(struct aws_client *c, const struct ahi_start *s, struct ahi_jo
 int ahi_get_job(struct aws_client *c, const char *store, const char *id, struct ahi_job *out, struct err *e)
 {
     (void)c;
-    (void)store;
     cloud.get_calls++;
+    (void)snprintf(cloud.last_store, sizeof cloud.last_store, "%s", store);
     if (cloud.get_rc) {
         return answer(cloud.get_rc, e, "GetDICOMImportJob");
     }
@@ -198,6 +200,118 @@ static inline bool text_is(struct world *w, const char *sql, const char *expecte
     }
     (void)sqlite3_finalize(q);
     return same;
+}
+
+/* An importer process: its own connection and name. */
+static inline void born(struct world *w)
+{
+    w->m = (struct importer){.config = w->m.config};
+    w->m.start.name = w->m.poll.name = w->m.results.name = "test";
+    w->m.limits = (struct state_start_limits){60000, 100, 100};
+    w->m.again = (struct state_again){3, {5000, 10000000000LL, false}};
+    w->m.state = worker(w->f->home, STAGE_IMPORTER);
+}
+
+/* SIGKILL: the connection and the lock go, nothing is tidied; another one frees the claims. */
+static inline void killed(struct world *w)
+{
+    struct err e = {0};
+    int freed = 0;
+    state_close(&w->m.state);
+    assert_int_equal(state_reclaim(w->f->uploader, &freed, &e), 0);
+    born(w);
+}
+
+static inline int world_up(void **out)
+{
+    struct world *w = calloc(1, sizeof *w);
+    struct err e = {0};
+    char path[128];
+    void *f = NULL;
+    if (!w || set_up(&f) != 0) {
+        return -1;
+    }
+    w->f = f;
+    memset(&cloud, 0, sizeof cloud);
+    cloud.store_status = "ACTIVE";
+    (void)snprintf(path, sizeof path, "%s/storescp.conf", w->f->home);
+    FILE *conf = fopen(path, "w");
+    if (!conf || fputs("dicom_bucket = bucket\ndatastore_id = 0123456789abcdef0123456789abcdef\nimport_poll_ms = 50\n"
+                       "data_access_role_arn = arn:aws:iam::123456789012:role/r\n", conf) < 0 || fclose(conf) != 0) {
+        return -1;
+    }
+    assert_int_equal(config_load(&w->m.config, w->f->home, &e), 0);
+    (void)snprintf(path, sizeof path, "%s/state/state.db", w->f->home);
+    assert_int_equal(sqlite3_open(path, &w->db), SQLITE_OK);
+    (void)sqlite3_busy_timeout(w->db, 5000);
+    born(w);
+    *out = w;
+    return 0;
+}
+
+static inline int world_down(void **in)
+{
+    struct world *w = *in;
+    for (int i = 0; i < cloud.object_count; i++) {
+        free(cloud.objects[i].body);
+    }
+    (void)sqlite3_close(w->db);
+    state_close(&w->m.state);
+    config_free(&w->m.config);
+    void *f = w->f;
+    free(w);
+    return tear_down(&f);
+}
+
+/* count uploaded instances in one closed batch */
+static inline void closed_batch(struct world *w, char ids[][STATE_ID_SIZE], char batch[STATE_ID_SIZE], size_t count)
+{
+    struct state_instance claim;
+    struct err e = {0};
+    int closed = 0;
+    for (size_t i = 0; i < count; i++) {
+        char sop[40];
+        (void)snprintf(sop, sizeof sop, "1.2.3.%zu.%lld", i, (long long)number(w, "SELECT count(*) FROM instance"));
+        receive(w->f, sop, (uint32_t)i, ids[i]);
+        assert_int_equal(validate_one(w->f, ids[i]), VERDICT_VALIDATED);
+        upload_one(w->f, &claim);
+        (void)snprintf(batch, STATE_ID_SIZE, "%s", claim.batch);
+    }
+    assert_int_equal(state_batches_close(w->m.state, -1000, 600000, &closed, &e), 0);
+    assert_int_equal(closed, 1);
+}
+
+/* Time passes: every wait is over. */
+static inline void later(struct world *w)
+{
+    run_sql(w, "UPDATE batch SET next_attempt_ms = 0; UPDATE event SET at_ms = at_ms - 60000 WHERE to_state = 'starting'");
+    w->m.start.until_ms = w->m.poll.until_ms = w->m.results.until_ms = w->m.start_at_ms = 0;
+}
+
+static inline void end_job(int job, const char *status)
+{
+    (void)snprintf(cloud.jobs[job].status, sizeof cloud.jobs[job].status, "%s", status);
+    cloud.jobs[job].ended_ms = clock_wall_ms();
+}
+
+static inline void success_line(char *out, size_t size, const char *batch, const char *id)
+{
+    size_t used = strlen(out);
+    (void)snprintf(out + used, size - used, "{\"inputFile\":\"p/%s/%s.dcm\",\"importResponse\":{\"imageSetId\":\"set1\",\"isPrimary\":True}}\n", batch, id);
+}
+
+static inline void failure_line(char *out, size_t size, const char *batch, const char *id, const char *type)
+{
+    size_t used = strlen(out);
+    (void)snprintf(out + used, size - used, "{\"inputFile\":\"p/%s/%s.dcm\",\"exception\":{\"exceptionType\":\"%s\",\"message\":\"because\"}}\n", batch, id, type);
+}
+
+static inline void put_manifest(int job, int scanned, int imported, int customer, int server)
+{
+    char text[400];
+    (void)snprintf(text, sizeof text, "{\"jobSummary\":{\"numberOfScannedFiles\":%d,\"numberOfImportedFiles\":%d,\"numberOfFilesWithCustomerError\":%d,"
+                   "\"numberOfFilesWithServerError\":%d,\"imageSetsSummary\":[{\"imageSetId\":\"set1\",\"imageSetVersion\":2}]}}", scanned, imported, customer, server);
+    put_result(job, "job-output-manifest.json", text);
 }
 
 #endif
