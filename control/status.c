@@ -228,8 +228,8 @@ static void print_text(const struct picture *p, const struct request *q)
         for (size_t k = 0; k < p->living_count; k++) {
             char clean[200];
             if (p->living[k].stage == (enum state_stage)i) {
-                (void)printf(is_first ? "  %s %s\n" : "                         %s %s\n", p->living[k].name,
-                             text_printable(worker_status(p, p->living[k].name), clean, sizeof clean));
+                (void)printf(is_first ? "  %s %.60s\n" : "                           %s %.60s\n", p->living[k].name,
+                             text_printable(worker_status(p, p->living[k].name), clean, sizeof clean)); /* WARN has it whole */
                 is_first = false;
             }
         }

@@ -226,6 +226,17 @@ static bool is_hidden(const char *const *hidden, const char *name)
     return false;
 }
 
+/* A cell of a table: as cell_text(), but a time without its age. */
+static const char *table_cell(const char *column, const char *value, char *buffer, size_t size)
+{
+    (void)cell_text(column, value, buffer, size);
+    char *age = ends_in(column, "_ms") ? strstr(buffer, " (") : NULL;
+    if (age) {
+        *age = '\0';
+    }
+    return buffer;
+}
+
 /* What each column wants; 0: it is not shown. */
 static void measure(const struct table *t, const char *const *hidden, size_t widths[TABLE_COLUMNS_MAX])
 {
@@ -237,7 +248,7 @@ static void measure(const struct table *t, const char *const *hidden, size_t wid
             const char *value = t->cells[r * (size_t)t->columns + (size_t)c];
             says_something = says_something || (value && value[0] && strcmp(value, "0") != 0);
             if (value && value[0]) {
-                (void)cell_text(t->names[c], value, cell, sizeof cell);
+                (void)table_cell(t->names[c], value, cell, sizeof cell);
                 cut(cell, CELL_WIDTH_MAX);
                 widths[c] = width_of(cell) > widths[c] ? width_of(cell) : widths[c];
             }
@@ -303,7 +314,7 @@ void table_print(const struct table *t, const char *const *hidden, const char *c
             if (line == 0) {
                 (void)text_printable(t->names[c], cell, sizeof cell);
             } else {
-                (void)cell_text(t->names[c], t->cells[(line - 1) * (size_t)t->columns + (size_t)c], cell, sizeof cell);
+                (void)table_cell(t->names[c], t->cells[(line - 1) * (size_t)t->columns + (size_t)c], cell, sizeof cell);
             }
             cut(cell, widths[c]);
             (void)fprintf(out, "%*s%s", (int)pending, "", cell);

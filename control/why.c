@@ -77,8 +77,29 @@ static size_t living_of(const char *home, enum state_stage stage)
     return n;
 }
 
+/* What the living workers of the stage wait for, if they say so. True if one did. */
+static bool say_waiting(struct state *s, const char *stage)
+{
+    struct table t = {0};
+    char name[100];
+    char clean[400];
+    bool found = false;
+    (void)table_load(&t, s, "workers", NULL, 1000, NULL);
+    for (size_t r = 0; r < t.rows && !found; r++) {
+        const char *of = table_get(&t, r, "stage");
+        const char *status = table_get(&t, r, "status");
+        found = of && status && strcmp(of, stage) == 0 && strncmp(status, "waiting", 7) == 0;
+        if (found) {
+            (void)printf("Who: nobody at this moment; %s is ", text_printable(table_get(&t, r, "name"), name, sizeof name));
+            (void)printf("%s.\nTo do: heal what it says; it goes on by itself then.\n", text_printable(status, clean, sizeof clean));
+        }
+    }
+    table_clear(&t);
+    return found;
+}
+
 /* Who has it, or who should take it. */
-static void say_worker(const struct request *q, const struct table *t, const char *state)
+static void say_worker(const struct request *q, struct state *s, const struct table *t, const char *state)
 {
     const char *owner = table_get(t, 0, "owner");
     char clean[200];
@@ -97,7 +118,7 @@ static void say_worker(const struct request *q, const struct table *t, const cha
         } else {
             (void)printf("Who: nobody, no %s is alive. To do: `storescpctl up`.\n", name);
         }
-    } else {
+    } else if (!say_waiting(s, state_stage_name((enum state_stage)stage))) {
         (void)printf("Who: nobody at this moment; %zu %s alive.\n", living_of(q->home, (enum state_stage)stage),
                      state_stage_name((enum state_stage)stage));
     }
@@ -189,7 +210,7 @@ static int why_instance(const struct request *q, struct state *s, const char *id
             }
         }
         if (!table_number(&t, 0, "held")) {
-            say_worker(q, &t, state);
+            say_worker(q, s, &t, state);
         }
         if (table_number(&t, 0, "attempts") > 0) {
             long long next = table_number(&t, 0, "next_attempt_ms");

@@ -117,7 +117,7 @@ SELECT i.id AS instance, i.state, i.error_code, i.error_text, i.remedy, i.attemp
 FROM instance i LEFT JOIN batch b ON b.id = i.batch
 WHERE (i.state IN ('quarantined', 'failed') AND i.dropped_ms IS NULL)
    OR (i.state IN ('received', 'validated', 'uploaded', 'importing')
-       AND (i.held = 1 OR i.attempts > 0 OR i.import_attempts > 0 OR b.attempts > 0
+       AND (i.held = 1 OR i.attempts > 0 OR i.import_attempts > 0 OR b.attempts > 0 OR b.error_code IS NOT NULL
             OR i.changed_ms < CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 900000));
 
 CREATE VIEW v_queue AS
