@@ -201,5 +201,27 @@ def test(build):
             it.again()
             it.goes_on(f'random moment {turn + 1}')
 
+        # deleted under the running pipeline: nothing is answered with success that no database remembers
+        it.start()
+        os.remove(it.database)
+        paths = make_study(os.path.join(it.work, 'late'), 3, 2000, 999)
+        parts = [scu.read_part10(p) for p in paths]
+        association = scu.Association('127.0.0.1', it.port, sorted({(p.sop_class, p.syntax) for p in parts}))
+        try:
+            answers = [association.store(p) for p in parts]
+        except (scu.Refused, OSError):
+            answers = []
+        check(all(a >> 8 == 0xa7 for a in answers), f'C-STORE statuses without a database: {answers}')
+        it.again()
+        it.goes_on('state.db deleted while all ran')
+        it.start()
+        code, output = run_tool('dcmsend', '--scan-directories', '127.0.0.1', str(it.port), os.path.dirname(paths[0]))
+        same(code, 0, f'dcmsend ({output.strip()[-300:]})')
+        it.uids += [os.path.basename(p)[:-4] for p in paths]
+        it.settle()
+        same(it.among(it.uids, 'imported'), len(it.uids), 'imported in the end')
+        it.stop()
+        it.check_invariants()
+
 
 main(test)
