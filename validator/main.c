@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ROUND = 64, CHORES_MS = 1000, RELEASE_MAX = 200 };
+enum { ROUND = 64, CHORES_MS = 1000, RELEASE_MAX = 200, DEATHS_ALONE = 2, DEATHS_MAX = 5 };
 
 struct validator {
     struct config *config;
@@ -188,7 +188,41 @@ static void record(struct validator *v, size_t count)
     }
 }
 
-/* One round of work. Returns how many instances were claimed. */
+/* Brings the claims that are above suspicion to the front; returns how many. Suspects are those that several workers died with. */
+static size_t set_apart(struct state_instance *claims, size_t count)
+{
+    size_t good = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (claims[i].deaths < DEATHS_ALONE) {
+            struct state_instance kept = claims[good];
+            claims[good++] = claims[i];
+            claims[i] = kept;
+        }
+    }
+    return good;
+}
+
+/* A suspect is judged while nothing else is in our hands, so that its next death is charged to it alone; after DEATHS_MAX it is
+ * quarantined unread. Otherwise one file that kills whoever reads it would stop all validators for ever. */
+static void work_suspect(struct validator *v, struct state_instance *claim)
+{
+    struct err why = {0};
+    log_warning("instance_suspected", "instance=%s deaths=%d", claim->r.id, claim->deaths);
+    if (claim->deaths >= DEATHS_MAX) {
+        struct state_validation *out = &v->verdicts[0];
+        memset(out, 0, sizeof *out);
+        out->claim = claim;
+        out->refuse_code = ERR_WORKER_DIED;
+        (void)snprintf(out->refuse_text, sizeof out->refuse_text, "%d validators died while they had this file, the last %d with nothing else", claim->deaths,
+                       DEATHS_MAX - DEATHS_ALONE);
+    } else if (judge(v, claim, 0, &why) != 0) {
+        defer(v, claim, &why);
+        return;
+    }
+    record(v, 1);
+}
+
+/* One round of work. Returns how many instances were claimed; ROUND when more are known to wait. */
 static size_t work(struct validator *v)
 {
     struct err e = {0};
@@ -199,7 +233,8 @@ static size_t work(struct validator *v)
         log_error("claim_failed", "reason=\"%s\"", e.text);
         return 0;
     }
-    for (i = 0; i < claimed && !stop_requested(); i++) {
+    size_t good = set_apart(v->claims, claimed);
+    for (i = 0; i < good && !stop_requested(); i++) {
         struct err why = {0};
         int rc = judge(v, &v->claims[i], count, &why);
         if (rc == 0) {
@@ -208,11 +243,17 @@ static size_t work(struct validator *v)
         }
         defer(v, &v->claims[i], &why);
     }
-    if (i < claimed) { /* told to stop: what is judged is recorded, the rest is for others */
-        give_back(v, &v->claims[i], claimed - i);
+    if (i < good) { /* told to stop: what is judged is recorded, the rest is for others */
+        give_back(v, &v->claims[i], good - i);
     }
     record(v, count);
-    return claimed;
+    if (claimed - good > 1) {
+        give_back(v, &v->claims[good + 1], claimed - good - 1);
+    }
+    if (claimed > good) {
+        work_suspect(v, &v->claims[good]);
+    }
+    return claimed - good > 1 ? ROUND : claimed;
 }
 
 /* Unlink first, then the mark; a crash between repeats the unlink. Goes on while there are more, for half a chore's time: otherwise a

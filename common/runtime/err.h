@@ -49,6 +49,8 @@ enum err_class {
     X(ERR_SPOOL_DAMAGED, 19, "SPOOL_FILE_DAMAGED", ERR_CLASS_REFUSE, "the spool file is not what was received")        \
     X(ERR_COMMIT_UNKNOWN, 20, "COMMIT_UNKNOWN", ERR_CLASS_RETRY_BACKOFF,                                               \
       "the sync of a commit failed: after a crash it may be there or not")                                             \
+    X(ERR_WORKER_DIED, 21, "WORKER_DIED", ERR_CLASS_REFUSE,                                                            \
+      "process after process died while it had this file")                                                             \
     /* AWS: what the endpoint said (shared by S3 and HealthImaging) */                                                 \
     X(ERR_AWS_THROTTLED, 40, "AWS_THROTTLED", ERR_CLASS_PEER_DOWN, "AWS asks to slow down")                            \
     X(ERR_AWS_SERVER, 41, "AWS_SERVER_ERROR", ERR_CLASS_PEER_DOWN, "AWS had an internal error")                        \

@@ -16,7 +16,7 @@ int state_move(struct state *s, const char *id, int64_t token, const char *from,
 {
     int changed = 0;
     int rc = state_run(s, &changed, e,
-                       "UPDATE instance SET state = ?3, owner = NULL, attempts = CASE WHEN ?3 IN ('validated', 'received') AND "
+                       "UPDATE instance SET state = ?3, owner = NULL, deaths = 0, attempts = CASE WHEN ?3 IN ('validated', 'received') AND "
                        "?2 = 'importing' THEN attempts ELSE 0 END, next_attempt_ms = ?4, changed_ms = ?4,"
                        " validated_ms = CASE ?3 WHEN 'validated' THEN ?4 ELSE validated_ms END,"
                        " uploaded_ms = CASE ?3 WHEN 'uploaded' THEN ?4 ELSE uploaded_ms END,"
@@ -116,7 +116,7 @@ int state_instance_known(struct state *s, const char *id, bool *releasable, stru
 
 #define CLAIM_COLUMNS                                                                                                  \
     " RETURNING id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"   \
-    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256"
+    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths"
 
 /* One statement for each stage, the state as a literal: only then SQLite uses the partial index of that state. */
 static const char claim_received[] =
@@ -155,6 +155,7 @@ static void read_claim(sqlite3_stmt *q, struct state_instance *i)
     state_column(q, 17, i->batch, sizeof i->batch);
     state_column(q, 18, i->s3_key, sizeof i->s3_key);
     state_column(q, 19, i->sha256, sizeof i->sha256);
+    i->deaths = sqlite3_column_int(q, 20);
 }
 
 int state_claim(struct state *s, enum state_stage stage, struct state_instance *out, size_t limit, size_t *count,
@@ -261,7 +262,7 @@ int state_find_twin(struct state *s, const struct state_instance *claim, struct 
     sqlite3_stmt *q = state_prepare(
         s,
         "SELECT id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"
-        " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256 "
+        " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths "
         "FROM instance WHERE sop_instance_uid = ?1 AND id <> ?2 AND state IN ('validated', 'uploaded', 'importing', 'imported') "
         "ORDER BY (data_bytes = ?3 AND data_crc32c = ?4 AND transfer_syntax_uid = ?5) DESC, id LIMIT 1",
         e);
@@ -282,6 +283,7 @@ int state_find_twin(struct state *s, const struct state_instance *claim, struct 
 
 static const char remedy_reused[] =
     "compare both; to import this content too: storescpctl retry ID --accept, or set same_uid_other_content = import";
+static const char remedy_died[] = "keep the file and report it; after an update of the programs: storescpctl retry ID";
 static const char remedy_refused[] = "the sender must correct and send it again; after a change of rules: storescpctl retry ID";
 
 /* Was the twin compared with this claim, as struct state_validation says? */
@@ -319,7 +321,8 @@ static int end_validation(struct state *s, struct state_validation *v, const str
     if (v->refuse_code != 0) {
         rc = state_move(s, c->r.id, c->token, "received", "quarantined", now, err_name(v->refuse_code), v->refuse_text, e);
         return rc != 0 ? rc
-                       : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", c->r.id, remedy_refused);
+                       : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", c->r.id,
+                                   v->refuse_code == ERR_WORKER_DIED ? remedy_died : remedy_refused);
     }
     int found = state_find_twin(s, c, &twin, &same, e);
     if (found < 0) {

@@ -23,6 +23,7 @@ CREATE TABLE instance (
   held INTEGER NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0,
   import_attempts INTEGER NOT NULL DEFAULT 0, -- import jobs that ended without a verdict on it
+  deaths INTEGER NOT NULL DEFAULT 0, -- workers that died while they had it, in this state
   next_attempt_ms INTEGER NOT NULL DEFAULT 0,
   owner TEXT, token INTEGER NOT NULL DEFAULT 0,
   error_code TEXT, error_text TEXT, remedy TEXT, warning TEXT,

@@ -64,6 +64,7 @@ struct state_instance {
     struct state_received r;
     int64_t token; /* fencing: every later call about this claim gives it back */
     int attempts;
+    int deaths; /* workers that died while they had it */
     char study_uid[STATE_UID_SIZE], series_uid[STATE_UID_SIZE];
     char batch[STATE_ID_SIZE];
     char s3_key[512];

@@ -59,12 +59,13 @@ int state_worker_beat(struct state *s, const char *status, struct err *e)
     return rc;
 }
 
-/* Everything that a worker held is free again. Inside a transaction. */
-static int free_claims(struct state *s, const char *name, int *freed, struct err *e)
+/* Everything that a worker held is free again. A death is counted on each instance: one that kills whoever touches it must be told from
+ * the others in time. Inside a transaction. */
+static int free_claims(struct state *s, const char *name, bool died, int *freed, struct err *e)
 {
     int instances = 0;
     int batches = 0;
-    int rc = state_run(s, &instances, e, "UPDATE instance SET owner = NULL WHERE owner = ?1", "t", name);
+    int rc = state_run(s, &instances, e, "UPDATE instance SET owner = NULL, deaths = deaths + ?2 WHERE owner = ?1", "ti", name, (int64_t)died);
     if (rc == 0) {
         rc = state_run(s, &batches, e, "UPDATE batch SET owner = NULL WHERE owner = ?1", "t", name);
     }
@@ -80,7 +81,7 @@ int state_worker_unregister(struct state *s, struct err *e)
     int freed = 0;
     int rc = state_begin(s, e);
     if (rc == 0) {
-        rc = state_end(s, free_claims(s, s->worker, &freed, e), e);
+        rc = state_end(s, free_claims(s, s->worker, false, &freed, e), e);
     }
     (void)unlink(s->worker_lock_path);
     if (s->worker_lock != -1) {
@@ -120,7 +121,7 @@ int state_reclaim(struct state *s, int *freed, struct err *e)
     rc = state_begin(s, e);
     if (rc == 0) {
         for (size_t i = 0; rc == 0 && i < count; i++) {
-            rc = free_claims(s, names[i], freed, e);
+            rc = free_claims(s, names[i], true, freed, e);
         }
         rc = state_end(s, rc, e);
     }

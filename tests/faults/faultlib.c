@@ -8,6 +8,7 @@
  * fdatasync, rename, linkat, unlink, close of a file. The test writes the control file: what is to happen (mode) at which operation (at), then armed = 1, and
  * reads `fired` and `what` afterwards. A failed write, sync or rename has no effect; a failed close has closed, as in the kernel.
  * MODE_FOR_EVER is a disk that is full and stays full: everything that needs space fails from then on, unlink and close go on.
+ * MODE_POISON ends every process that opens the file whose path ends with `what`, as often as one does.
  * Not for programs under AddressSanitizer (it wants to be first).
  */
 #include <dlfcn.h>
@@ -24,7 +25,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { MODE_FAIL = 1, MODE_KILL = 2, MODE_FOR_EVER = 3, WHAT_BYTES = 256 };
+enum { MODE_FAIL = 1, MODE_KILL = 2, MODE_FOR_EVER = 3, MODE_POISON = 4, WHAT_BYTES = 256 };
 
 struct control { /* written and read by tests/faults/nth, too: struct.pack('<6q') + text */
     int64_t armed, count, at, mode, error, fired;
@@ -62,10 +63,22 @@ __attribute__((constructor)) static void start(void)
     }
 }
 
+static void poison(const char *path)
+{
+    if (control && __atomic_load_n(&control->armed, __ATOMIC_ACQUIRE) && control->mode == MODE_POISON) {
+        size_t length = strlen(path);
+        size_t end = strnlen(control->what, sizeof control->what);
+        if (end > 0 && length >= end && memcmp(path + length - end, control->what, end) == 0) {
+            (void)__atomic_add_fetch(&control->fired, 1, __ATOMIC_ACQ_REL);
+            (void)kill(getpid(), SIGKILL);
+        }
+    }
+}
+
 /* 1: this operation is to fail with errno set. Does not return when the process is to end. */
 static int fault(const char *operation, const char *path, int needs_space)
 {
-    if (!control || !__atomic_load_n(&control->armed, __ATOMIC_ACQUIRE) || strncmp(path, home, home_length) != 0) {
+    if (!control || !__atomic_load_n(&control->armed, __ATOMIC_ACQUIRE) || control->mode == MODE_POISON || strncmp(path, home, home_length) != 0) {
         return 0;
     }
     int64_t number = __atomic_add_fetch(&control->count, 1, __ATOMIC_ACQ_REL);
@@ -114,7 +127,8 @@ static int fault_fd(const char *operation, int fd, int needs_space)
         va_start(args, flags);                                                                                         \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? (mode_t)va_arg(args, int) : 0;                                   \
         va_end(args);                                                                                                  \
-        return (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) && fault("create", path, 1) ? -1 : real(path, flags, mode);                             \
+        poison(path);                                                                                                  \
+        return (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) && fault("create", path, 1) ? -1 : real(path, flags, mode); \
     }
 OPEN(open)
 OPEN(open64)

@@ -119,7 +119,15 @@ static void a_dead_workers_claims_are_free(void **in)
     assert_int_equal(count, 0);
     assert_int_equal(state_reclaim(f->validator, &freed, &e), 0);
     assert_int_equal(freed, 1);
+    assert_int_equal(state_claim(f->validator, STAGE_VALIDATOR, &claim, 1, &count, &e), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(claim.deaths, 1); /* the instance may be the cause */
+    assert_int_equal(state_unclaim(f->validator, &claim, 1, &e), 0);
     assert_int_equal(validate_one(f, id), VERDICT_VALIDATED);
+    receive(f, "1.2.3.5", 1, id);
+    assert_int_equal(state_claim(f->validator, STAGE_VALIDATOR, &claim, 1, &count, &e), 0);
+    assert_int_equal(claim.deaths, 0);
+    assert_int_equal(state_unclaim(f->validator, &claim, 1, &e), 0);
 }
 
 /*
