@@ -181,6 +181,23 @@ def killed_and_stopped(case):
     it.start_up()
     case.uploaded()
     say('killed four times, stopped once: all uploaded')
+    # S3 says nothing while the stage is told to stop: after drain_s the transfers are given up, the claims given back
+    it.stop()
+    it.configure(drain_s=2, aws_stall_s=60)
+    it.start_up()
+    case.order({'action': 'hang', 'ms': 60000, 'times': -1})
+    case.send(8)
+    until(lambda: it.one("SELECT count(*) FROM instance WHERE state = 'validated' AND owner IS NOT NULL") > 0, 20, 'a transfer hangs')
+    begun = time.monotonic()
+    it.stop()
+    check(time.monotonic() - begun < 6, 'the stop kept to drain_s')
+    same(it.one('SELECT count(*) FROM instance WHERE owner IS NOT NULL'), 0, 'claims left after a drain that was cut')
+    check(case.lines('drain_cut'), 'the log says that transfers were given up')
+    case.order()
+    it.configure(drain_s=10, aws_stall_s=3)
+    it.start_up()
+    case.uploaded()
+    say('stopped while S3 says nothing: claims given back in time, uploaded after the next start')
 
 
 def wrong_settings(it):
