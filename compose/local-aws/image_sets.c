@@ -16,6 +16,7 @@
 struct image_sets {
     char log_path[STORE_PATH];
     int journal_fd, log_fd;
+    bool durable;
     pthread_mutex_t lock;
     json_t *sets;     /* id -> image set */
     json_t *primary;  /* study and series -> the same objects */
@@ -132,7 +133,7 @@ static int write_log(struct image_sets *s, const struct text *log, struct err *e
     return rc;
 }
 
-int image_sets_open(struct image_sets **out, const char *data, struct err *e)
+int image_sets_open(struct image_sets **out, const char *data, bool durable, struct err *e)
 {
     char path[STORE_PATH];
     struct text log = {0};
@@ -143,6 +144,7 @@ int image_sets_open(struct image_sets **out, const char *data, struct err *e)
     }
     (void)pthread_mutex_init(&s->lock, NULL);
     s->log_fd = -1;
+    s->durable = durable;
     s->sets = json_object();
     s->primary = json_object();
     s->sops = json_object();
@@ -317,6 +319,20 @@ static void add_line(struct text *t, json_t *line)
     free(made);
 }
 
+/* All of it or, when the disk is full, nothing: what follows a torn line would be lost at the next start. */
+static int append(struct image_sets *s, const struct text *lines, struct err *e)
+{
+    off_t before = lseek(s->journal_fd, 0, SEEK_END);
+    int rc = before < 0 ? err_set(e, ERR_IO, errno, "cannot find the end of the journal") : write_all(s->journal_fd, lines->bytes, lines->used, e);
+    if (rc == 0 && s->durable && fdatasync(s->journal_fd) != 0) {
+        rc = err_set(e, err_from_errno(errno), errno, "fdatasync of the journal failed");
+    }
+    if (rc != 0 && before >= 0 && ftruncate(s->journal_fd, before) != 0) {
+        (void)err_set(e, rc, errno, "the journal of image sets could not be written, nor its torn end be cut off");
+    }
+    return rc;
+}
+
 int import_commit(struct import *i, json_t *outcome, struct err *e)
 {
     struct text journal = {0};
@@ -338,8 +354,7 @@ int import_commit(struct import *i, json_t *outcome, struct err *e)
     }
     add_line(&journal, closing);
     (void)pthread_mutex_lock(&i->all->lock);
-    int rc = journal.failed ? err_set(e, ERR_MEMORY, 0, "no memory for a job's journal")
-                            : write_all(i->all->journal_fd, journal.bytes, journal.used, e);
+    int rc = journal.failed ? err_set(e, ERR_MEMORY, 0, "no memory for a job's journal") : append(i->all, &journal, e);
     if (rc == 0) {
         see_job(i->all, lines, closing, &log);
         rc = write_all(i->all->log_fd, log.bytes ? log.bytes : "", log.used, e);

@@ -19,7 +19,8 @@
 #include <stdbool.h>
 
 struct image_sets;
-int image_sets_open(struct image_sets **out, const char *data, struct err *e);
+/* durable: a committed job survives a power cut, too. */
+int image_sets_open(struct image_sets **out, const char *data, bool durable, struct err *e);
 void image_sets_close(struct image_sets *s);
 
 /* How a job ended that is in the journal ({"status", "message", "ended_ms"}, new reference), NULL if it did not. */

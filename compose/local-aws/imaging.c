@@ -137,6 +137,9 @@ static const char *judge(json_t *request)
     if (name && (!json_is_string(name) || !only(json_string_value(name), 1, 64, LETTERS "._/#-"))) {
         return "jobName is not 1 to 64 of letters, digits, '.', '_', '/', '#' and '-'";
     }
+    if (json_object_get(request, "importConfiguration")) {
+        return "importConfiguration is not known to the stand-in";
+    }
     return NULL;
 }
 
@@ -161,6 +164,12 @@ static void start_job(struct request *r)
     const char *wrong = json_is_object(body) ? judge(body) : "the body is no JSON object";
     if (wrong) {
         answer_refuse(r, 400, "ValidationException", "1 validation error detected: %s", wrong);
+        json_decref(body);
+        return;
+    }
+    const char *owner = json_string_value(json_object_get(body, "inputOwnerAccountId"));
+    if (owner && strcmp(owner, r->app->options.account) != 0) {
+        answer_refuse(r, 400, "ValidationException", "the input bucket does not belong to account %.12s", owner);
         json_decref(body);
         return;
     }
@@ -206,6 +215,7 @@ static void list_jobs(struct request *r)
     char status[24] = "";
     char after[40] = "";
     bool more = false;
+    bool is_known = true; /* the token */
     size_t place;
     json_t *job;
     if (!imaging_may(r)) {
@@ -216,7 +226,12 @@ static void list_jobs(struct request *r)
         strcmp(status, "COMPLETED") != 0 && strcmp(status, "FAILED") != 0) {
         answer_refuse(r, 400, "ValidationException", "jobStatus must be SUBMITTED, IN_PROGRESS, COMPLETED or FAILED");
     }
-    if (request_query(r, "nextToken", after, sizeof after) && !after[0]) {
+    if (request_query(r, "nextToken", after, sizeof after)) {
+        json_t *known = jobs_get(r->app->jobs, r->ids[0], after);
+        is_known = known != NULL;
+        json_decref(known);
+    }
+    if (!is_known) {
         answer_refuse(r, 400, "ValidationException", "nextToken is not valid");
     }
     if (r->status != 0) {

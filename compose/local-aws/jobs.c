@@ -38,15 +38,9 @@ static const char *text_of(json_t *object, const char *name)
 static int save(struct jobs *j, json_t *job, struct err *e)
 {
     char path[STORE_PATH];
-    char temp[STORE_PATH];
-    const char *data = store_data(j->app->store);
-    (void)snprintf(temp, sizeof temp, "%s/tmp/job-%s", data, text_of(job, "jobId"));
-    (void)snprintf(path, sizeof path, "%s/jobs/%013lld-%s.json", data, (long long)json_integer_value(json_object_get(job, "submitted_ms")),
-                   text_of(job, "jobId"));
-    if (json_dump_file(job, temp, JSON_COMPACT) != 0 || rename(temp, path) != 0) {
-        return err_set(e, ERR_IO, errno, "cannot write %s", path);
-    }
-    return 0;
+    (void)snprintf(path, sizeof path, "%s/jobs/%013lld-%s.json", store_data(j->app->store),
+                   (long long)json_integer_value(json_object_get(job, "submitted_ms")), text_of(job, "jobId"));
+    return store_save_json(j->app->store, job, path, e);
 }
 
 /* Takes the reference. */

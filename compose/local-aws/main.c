@@ -166,7 +166,7 @@ static int open_all(struct standin *app, const struct start *s, struct err *e)
         rc = store_bucket_exists(app->store, s->buckets[i]) ? 0 : store_bucket_make(app->store, s->buckets[i], e);
     }
     if (rc == 0) {
-        rc = image_sets_open(&app->image_sets, s->options.data, e);
+        rc = image_sets_open(&app->image_sets, s->options.data, s->options.durable, e);
     }
     if (rc == 0) {
         rc = jobs_open(&app->jobs, app, e);

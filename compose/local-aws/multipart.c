@@ -78,7 +78,6 @@ void multipart_remove(const struct request *r, const char *id)
 static int write_upload(const struct request *r, const char *id, struct err *e)
 {
     char path[STORE_PATH];
-    char temp[STORE_PATH];
     const char *algorithm = request_header(r, "x-amz-checksum-algorithm");
     const char *type = request_header(r, "x-amz-checksum-type");
     json_t *upload = json_pack("{s:s s:s s:I s:s s:s s:o}", "bucket", r->bucket, "key", r->key, "initiated_ms", (json_int_t)clock_wall_ms(),
@@ -86,9 +85,8 @@ static int write_upload(const struct request *r, const char *id, struct err *e)
     upload_directory(r, id, path);
     int rc = upload ? directory_make(path, e) : err_set(e, ERR_MEMORY, 0, "no memory for an upload");
     if (rc == 0) {
-        (void)snprintf(temp, sizeof temp, "%s/tmp/%s.json", store_data(r->app->store), id);
         (void)snprintf(path + strlen(path), sizeof path - strlen(path), "/upload.json");
-        rc = json_dump_file(upload, temp, 0) == 0 && rename(temp, path) == 0 ? 0 : err_set(e, ERR_IO, errno, "cannot write %s", path);
+        rc = store_save_json(r->app->store, upload, path, e);
     }
     json_decref(upload);
     return rc;
@@ -137,6 +135,7 @@ void s3_upload_part(struct request *r)
     char number[16] = "";
     char path[STORE_PATH];
     struct digest d;
+    struct err e = {0};
     enum checksum which;
     json_t *upload = multipart_need(r, id);
     (void)request_query(r, "partNumber", number, sizeof number);
@@ -152,11 +151,16 @@ void s3_upload_part(struct request *r)
         if (upload_seal(r, description)) {
             if (rename(upload_path(r->upload), path) == 0) {
                 upload_keep(r->upload);
+                if (store_sync_entry(r->app->store, path, &e) != 0) {
+                    answer_trouble(r, &e);
+                }
+            } else {
+                answer_refuse(r, 404, "NoSuchUpload", "The specified upload was aborted or completed meanwhile.");
+            }
+            if (r->status == 0) {
                 r->status = 200;
                 s3_answer_etag(r, d.etag);
                 s3_answer_checksums(r, description);
-            } else {
-                answer_refuse(r, 404, "NoSuchUpload", "The specified upload was aborted or completed meanwhile.");
             }
         }
         json_decref(description);

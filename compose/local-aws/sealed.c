@@ -36,6 +36,42 @@ int store_seal(struct store *s, int fd, json_t *description, struct err *e)
     return rc;
 }
 
+int store_sync_entry(const struct store *s, const char *path, struct err *e)
+{
+    char directory[STORE_PATH];
+    const char *slash = strrchr(path, '/');
+    if (!store_is_durable(s) || !slash) {
+        return 0;
+    }
+    (void)snprintf(directory, sizeof directory, "%.*s", (int)(slash - path), path);
+    return directory_sync(directory, e);
+}
+
+int store_save_json(struct store *s, json_t *json, const char *path, struct err *e)
+{
+    char temp[STORE_PATH];
+    char *text = json_dumps(json, JSON_COMPACT);
+    if (!text) {
+        return err_set(e, ERR_MEMORY, 0, "cannot write down %s", path);
+    }
+    int fd = store_temp(s, temp, e);
+    int rc = fd < 0 ? fd : write_all(fd, text, strlen(text), e);
+    free(text);
+    if (rc == 0 && store_is_durable(s) && fdatasync(fd) != 0) {
+        rc = err_set(e, err_from_errno(errno), errno, "fdatasync of %s failed", path);
+    }
+    if (fd >= 0 && close(fd) != 0 && rc == 0) {
+        rc = err_set(e, err_from_errno(errno), errno, "cannot close %s", temp);
+    }
+    if (rc == 0 && rename(temp, path) != 0) {
+        rc = err_set(e, err_from_errno(errno), errno, "cannot rename to %s", path);
+    }
+    if (rc != 0 && fd >= 0) {
+        (void)unlink(temp);
+    }
+    return rc != 0 ? rc : store_sync_entry(s, path, e);
+}
+
 static int read_description(int fd, const char *path, int64_t *bytes, json_t **description, struct err *e)
 {
     struct stat st;

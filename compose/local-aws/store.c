@@ -313,7 +313,11 @@ static int log_put(struct store *s, json_t *description, const char *sha256, str
     }
     int n = snprintf(line, sizeof line, "%lld %s %lld %s\n", (long long)clock_wall_ms(), key,
                      (long long)json_integer_value(json_object_get(description, "bytes")), sha256);
-    return write_all(s->puts_fd, line, (size_t)n, e);
+    int rc = write_all(s->puts_fd, line, (size_t)n, e);
+    if (rc == 0 && s->durable && fdatasync(s->puts_fd) != 0) {
+        rc = err_set(e, err_from_errno(errno), errno, "fdatasync of puts.log failed");
+    }
+    return rc;
 }
 
 /* The lock is held. */
@@ -336,8 +340,8 @@ static int place_object(struct store *s, const char *path, json_t *description, 
     if (rc != 0) {
         return err_set(e, err_from_errno(rc), rc, "cannot rename to %s", final);
     }
-    final[directory] = '\0';
-    if (s->durable && (rc = directory_sync(final, e)) != 0) {
+    rc = store_sync_entry(s, final, e);
+    if (rc != 0) {
         return rc;
     }
     return index_put(b->index, &entry) ? 0 : err_set(e, ERR_MEMORY, 0, "no memory for the index");

@@ -58,6 +58,11 @@ int store_remove(struct store *s, const char *bucket, const char *key, struct er
 /* The first object whose key is > key, or >= key if inclusive; false: none. entry->key is copied into room. */
 bool store_next(struct store *s, const char *bucket, const char *key, bool inclusive, struct entry *entry, char room[STORE_KEY_MAX + 1]);
 
+/* Writes a small JSON file anew: below tmp/, then renamed to path; durable if that was asked for. */
+int store_save_json(struct store *s, json_t *json, const char *path, struct err *e);
+/* Makes the entry of a file in its directory durable, if that was asked for. */
+int store_sync_entry(const struct store *s, const char *path, struct err *e);
+
 const char *store_data(const struct store *s);
 bool store_is_durable(const struct store *s);
 

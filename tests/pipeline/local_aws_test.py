@@ -66,7 +66,8 @@ def refusals(aws):
     refused(aws.imaging('GET', datastore, secret='wrong'), 403, 'InvalidSignatureException')
     refused(aws.imaging('GET', datastore, access='NOBODY'), 403, 'UnrecognizedClientException')
     refused(aws.imaging('GET', '/nothing'), 404, 'UnknownOperationException')
-    for wrong in ({'clientToken': 'a b'}, {'inputS3Uri': 'http://x/'}, {'outputS3Uri': 's3://x'}, {'jobName': 'a b'}, {'dataAccessRoleArn': 'role'}):
+    for wrong in ({'clientToken': 'a b'}, {'inputS3Uri': 'http://x/'}, {'outputS3Uri': 's3://x'}, {'jobName': 'a b'}, {'dataAccessRoleArn': 'role'}, {'importConfiguration': {}},
+                  {'inputOwnerAccountId': '999999999999'}):
         refused(aws.start_job('in/', **wrong), 400, 'ValidationException')
 
 
@@ -195,6 +196,7 @@ def importing(aws):
     same(manifest['numberOfScannedFiles'], manifest['numberOfImportedFiles'] + manifest['numberOfFilesWithCustomerError'], 'the sum')
 
     # pages
+    refused(aws.imaging('GET', f'/listDICOMImportJobs/datastore/{DATASTORE}', 'nextToken=nobody'), 400, 'ValidationException')
     jobs, token = [], ''
     while True:
         answer = json.loads(aws.imaging('GET', f'/listDICOMImportJobs/datastore/{DATASTORE}', f'maxResults=2{token}')[2])
@@ -325,7 +327,10 @@ def limits(build):
             check(ended['jobStatus'] == 'FAILED' and 'limited to 3 files and 100000 bytes' in ended['message'], f'{ended}')
         same(aws.start_job('l/')[0], 200, 'room again')
         same(aws.kill(15), 0, 'exit code after SIGTERM with a job under way')
-    with Aws(build, '--job-ms', '0') as aws:
+    with Aws(build, '--job-ms', '0', '--fsync') as aws:
+        same(aws.put('d/1.dcm', image(9))[0], 200, 'PutObject with --fsync')
+        same(aws.results(aws.run_job('d/'))[0]['numberOfImportedFiles'], 1, 'a job with --fsync')
+        time.sleep(1.1)
         codes = [aws.start_job('none/')[0] for _ in range(4)]
         same((codes[:2], 429 in codes[2:]), ([200, 200], True), 'one a second, burst two')
         refused(aws.imaging('POST', f'/startDICOMImportJob/datastore/{DATASTORE}', body={}), 429, 'ThrottlingException')

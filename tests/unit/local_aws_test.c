@@ -392,7 +392,7 @@ static void series_become_image_sets(void **state)
     struct image_sets *s;
     struct err e = {0};
     char path[600];
-    assert_int_equal(image_sets_open(&s, data, &e), 0);
+    assert_int_equal(image_sets_open(&s, data, false, &e), 0);
     struct import_place first = import_one(s, "job1", image("1.2.1", "1.2.1.1", "P1"), "b/in/one.dcm", true);
     assert_true(first.primary && !first.again && first.version == 1 && strlen(first.image_set) == 32);
     struct import_place more = import_one(s, "job2", image("1.2.1", "1.2.1.2", "P1"), "b/in/two.dcm", true);
@@ -420,7 +420,7 @@ static void series_become_image_sets(void **state)
     static const char torn[] = "{\"job\":\"job7\",\"sop\":\"9\",\"set\":\"x\",\"where\":\"b/in/seven.dcm\",\"version\":1}\n{\"job\":\"job7\",\"do";
     assert_int_equal(write(fd, torn, sizeof torn - 1), sizeof torn - 1);
     (void)close(fd);
-    assert_int_equal(image_sets_open(&s, data, &e), 0);
+    assert_int_equal(image_sets_open(&s, data, false, &e), 0);
     json_t *outcome = image_sets_outcome(s, "job5");
     assert_string_equal(json_string_value(json_object_get(outcome, "status")), "COMPLETED");
     json_decref(outcome);
