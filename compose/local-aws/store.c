@@ -1,35 +1,16 @@
-/* store - see store.h. Sealed files are in sealed.c. */
-#include "compose/local-aws/store.h"
+/* store - see store.h. Sealed files are in sealed.c, the start in store_load.c. */
+#include "compose/local-aws/store_internal.h"
 
 #include "common/aws/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/checksum.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { BUCKETS_MAX = 100 };
-
-struct bucket {
-    char name[64];
-    int64_t made_ms;
-    struct index *index;
-};
-
-struct store {
-    char data[512];
-    bool durable;
-    int puts_fd;
-    pthread_mutex_t lock; /* over everything below, and over rename and unlink of objects */
-    struct bucket buckets[BUCKETS_MAX];
-    size_t bucket_count;
-};
 
 const char *store_data(const struct store *s)
 {
@@ -50,7 +31,7 @@ bool store_bucket_is_legal(const char *bucket)
 
 /* ---- buckets; the lock is held ------------------------------------------------------------------------------------------ */
 
-static struct bucket *find_bucket(struct store *s, const char *name)
+struct bucket *store_find_bucket(struct store *s, const char *name)
 {
     for (size_t i = 0; i < s->bucket_count; i++) {
         if (strcmp(s->buckets[i].name, name) == 0) {
@@ -60,7 +41,7 @@ static struct bucket *find_bucket(struct store *s, const char *name)
     return NULL;
 }
 
-static int add_bucket(struct store *s, const char *name, int64_t made_ms, struct err *e)
+int store_add_bucket(struct store *s, const char *name, int64_t made_ms, struct err *e)
 {
     if (s->bucket_count == BUCKETS_MAX) {
         return err_set(e, ERR_TOO_LARGE, 0, "more than %d buckets", BUCKETS_MAX);
@@ -82,8 +63,7 @@ static int add_bucket(struct store *s, const char *name, int64_t made_ms, struct
     return 0;
 }
 
-/* An index entry from a description. */
-static struct entry entry_of(json_t *description)
+struct entry store_entry_of(json_t *description)
 {
     struct entry entry = {0};
     const char *etag = json_string_value(json_object_get(description, "etag"));
@@ -98,130 +78,6 @@ static struct entry entry_of(json_t *description)
     return entry;
 }
 
-/* ---- the start ---------------------------------------------------------------------------------------------------------- */
-
-/* Calls each() for the names of a directory. */
-static int each_name(const char *path, int (*each)(struct store *s, const char *path, const char *name, void *ctx, struct err *e),
-                     struct store *s, void *ctx, struct err *e)
-{
-    DIR *directory = opendir(path);
-    if (!directory) {
-        return err_set(e, err_from_errno(errno), errno, "cannot read %s", path);
-    }
-    int rc = 0;
-    struct dirent *d;
-    while (rc == 0 && (d = readdir(directory)) != NULL) {
-        if (d->d_name[0] != '.') {
-            rc = each(s, path, d->d_name, ctx, e);
-        }
-    }
-    (void)closedir(directory);
-    return rc;
-}
-
-static int sweep(struct store *s, const char *path, const char *name, void *ctx, struct err *e)
-{
-    (void)s, (void)ctx, (void)e;
-    char file[STORE_PATH];
-    (void)snprintf(file, sizeof file, "%s/%s", path, name);
-    (void)unlink(file);
-    return 0;
-}
-
-static int load_object(struct store *s, const char *path, const char *name, void *ctx, struct err *e)
-{
-    char file[STORE_PATH];
-    int64_t bytes;
-    json_t *description = NULL;
-    (void)snprintf(file, sizeof file, "%s/%s", path, name);
-    int fd = store_open_sealed(file, &bytes, &description, e);
-    if (fd < 0) {
-        return fd;
-    }
-    (void)close(fd);
-    struct entry entry = entry_of(description);
-    int rc = entry.key && index_put(find_bucket(s, ctx)->index, &entry) ? 0 : err_set(e, ERR_MEMORY, 0, "cannot index %s", file);
-    json_decref(description);
-    return rc;
-}
-
-static int load_part(struct store *s, const char *path, const char *name, void *ctx, struct err *e)
-{
-    char below[STORE_PATH];
-    (void)snprintf(below, sizeof below, "%s/%s", path, name);
-    return each_name(below, load_object, s, ctx, e);
-}
-
-static int load_bucket(struct store *s, const char *path, const char *name, void *ctx, struct err *e)
-{
-    (void)ctx;
-    char below[STORE_PATH];
-    struct stat st;
-    if (!store_bucket_is_legal(name)) {
-        return 0;
-    }
-    (void)snprintf(below, sizeof below, "%s/%s", path, name);
-    if (stat(below, &st) != 0) {
-        return err_set(e, err_from_errno(errno), errno, "cannot look at %s", below);
-    }
-    int rc = add_bucket(s, name, (int64_t)st.st_mtim.tv_sec * 1000, e);
-    return rc != 0 ? rc : each_name(below, load_part, s, (void *)(uintptr_t)name, e);
-}
-
-int store_open(struct store **out, const char *data, bool durable, struct err *e)
-{
-    static const char *const rooms[] = {"objects", "tmp", "multipart", "jobs"};
-    char path[STORE_PATH];
-    int rc = 0;
-    struct store *s = calloc(1, sizeof *s);
-    if (!s) {
-        return err_set(e, ERR_MEMORY, 0, "no memory for the store");
-    }
-    (void)pthread_mutex_init(&s->lock, NULL);
-    s->puts_fd = -1;
-    s->durable = durable;
-    if (snprintf(s->data, sizeof s->data, "%s", data) >= (int)sizeof s->data) {
-        rc = err_set(e, ERR_ARGUMENT, 0, "the path of the data directory is longer than %zu", sizeof s->data - 1);
-    }
-    for (size_t i = 0; rc == 0 && i < sizeof rooms / sizeof rooms[0]; i++) {
-        (void)snprintf(path, sizeof path, "%s/%s", data, rooms[i]);
-        rc = directory_make(path, e);
-    }
-    if (rc == 0) {
-        (void)snprintf(path, sizeof path, "%s/puts.log", data);
-        s->puts_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        rc = s->puts_fd >= 0 ? 0 : err_set(e, err_from_errno(errno), errno, "cannot open %s", path);
-    }
-    if (rc == 0) {
-        (void)snprintf(path, sizeof path, "%s/tmp", data);
-        rc = each_name(path, sweep, s, NULL, e);
-    }
-    if (rc == 0) {
-        (void)snprintf(path, sizeof path, "%s/objects", data);
-        rc = each_name(path, load_bucket, s, NULL, e);
-    }
-    if (rc != 0) {
-        store_close(s);
-        return rc;
-    }
-    *out = s;
-    return 0;
-}
-
-void store_close(struct store *s)
-{
-    if (s) {
-        for (size_t i = 0; i < s->bucket_count; i++) {
-            index_free(s->buckets[i].index);
-        }
-        if (s->puts_fd >= 0) {
-            (void)close(s->puts_fd);
-        }
-        (void)pthread_mutex_destroy(&s->lock);
-        free(s);
-    }
-}
-
 /* ---- buckets -------------------------------------------------------------------------------------------------------------- */
 
 int store_bucket_make(struct store *s, const char *bucket, struct err *e)
@@ -229,9 +85,9 @@ int store_bucket_make(struct store *s, const char *bucket, struct err *e)
     char path[STORE_PATH];
     (void)snprintf(path, sizeof path, "%s/objects/%s", s->data, bucket);
     (void)pthread_mutex_lock(&s->lock);
-    int rc = find_bucket(s, bucket) ? err_set(e, ERR_EXISTS, 0, "the bucket %s is there", bucket) : directory_make(path, e);
+    int rc = store_find_bucket(s, bucket) ? err_set(e, ERR_EXISTS, 0, "the bucket %s is there", bucket) : directory_make(path, e);
     if (rc == 0) {
-        rc = add_bucket(s, bucket, clock_wall_ms(), e);
+        rc = store_add_bucket(s, bucket, clock_wall_ms(), e);
     }
     (void)pthread_mutex_unlock(&s->lock);
     return rc;
@@ -240,7 +96,7 @@ int store_bucket_make(struct store *s, const char *bucket, struct err *e)
 bool store_bucket_exists(struct store *s, const char *bucket)
 {
     (void)pthread_mutex_lock(&s->lock);
-    bool found = find_bucket(s, bucket) != NULL;
+    bool found = store_find_bucket(s, bucket) != NULL;
     (void)pthread_mutex_unlock(&s->lock);
     return found;
 }
@@ -250,7 +106,7 @@ int store_bucket_remove(struct store *s, const char *bucket, struct err *e)
     char path[STORE_PATH];
     int rc = 0;
     (void)pthread_mutex_lock(&s->lock);
-    struct bucket *b = find_bucket(s, bucket);
+    struct bucket *b = store_find_bucket(s, bucket);
     if (!b) {
         rc = err_set(e, ERR_NOT_FOUND, 0, "no bucket %s", bucket);
     } else if (index_next(b->index, "", true)) {
@@ -325,7 +181,7 @@ static int place_object(struct store *s, const char *path, json_t *description, 
 {
     char final[STORE_PATH];
     size_t directory;
-    struct entry entry = entry_of(description);
+    struct entry entry = store_entry_of(description);
     object_path(s, b->name, key, final, &directory);
     int rc = rename(path, final) == 0 ? 0 : errno;
     if (rc == ENOENT) { /* the first object of its directory */
@@ -352,7 +208,7 @@ int store_commit(struct store *s, const char *path, json_t *description, const c
 {
     int rc = 0;
     (void)pthread_mutex_lock(&s->lock);
-    struct bucket *b = find_bucket(s, bucket);
+    struct bucket *b = store_find_bucket(s, bucket);
     if (!b) {
         rc = err_set(e, ERR_NOT_FOUND, 0, "no bucket %s", bucket);
     } else if (only_new && index_find(b->index, key)) {
@@ -388,7 +244,7 @@ int store_remove(struct store *s, const char *bucket, const char *key, struct er
     size_t directory;
     int rc = 0;
     (void)pthread_mutex_lock(&s->lock);
-    struct bucket *b = find_bucket(s, bucket);
+    struct bucket *b = store_find_bucket(s, bucket);
     if (!b || !index_find(b->index, key)) {
         rc = err_set(e, ERR_NOT_FOUND, 0, "no such key");
     } else {
@@ -405,7 +261,7 @@ int store_remove(struct store *s, const char *bucket, const char *key, struct er
 bool store_next(struct store *s, const char *bucket, const char *key, bool inclusive, struct entry *entry, char room[STORE_KEY_MAX + 1])
 {
     (void)pthread_mutex_lock(&s->lock);
-    const struct bucket *b = find_bucket(s, bucket);
+    const struct bucket *b = store_find_bucket(s, bucket);
     const struct entry *found = b ? index_next(b->index, key, inclusive) : NULL;
     if (found) {
         *entry = *found;
