@@ -186,6 +186,7 @@ int association_main(const struct config *config, int channel)
             return 0;
         }
         int64_t begun = clock_mono_ms();
+        a.job.association_began_ms = clock_wall_ms();
         (void)scp_serve_fd(fd, &scp, &ops, &a, a.job.outcome, sizeof a.job.outcome, NULL);
         spool_abort(&a.writer);
         char outcome[520];

@@ -21,6 +21,7 @@ struct packet {
     char peer[64];
     struct spool_meta meta; /* STORED */
     int64_t begun_ms;       /* STORED: when the request came (monotonic) */
+    int64_t association_began_ms; /* ENDED (wall clock) */
     int stored, refused;    /* ENDED */
     char outcome[160];      /* ENDED */
     char calling[20], called[20];

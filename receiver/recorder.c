@@ -1,213 +1,34 @@
 /*
- * recorder - owns the listening socket, the pool of association processes and the database. It gathers the finished instances of all
- * associations, makes their rows durable with one commit, and only then lets the successes go out. While it works on one group the next one gathers: the busier, the larger the groups.
+ * recorder - owns the database: gathers the finished instances of all associations, makes their rows durable with one commit, and only
+ * then lets the successes go out. While it works on one group the next one gathers: the busier, the larger the groups.
  */
+#include "receiver/recorder.h"
+
 #include "common/handoff/handoff.h"
-#include "common/runtime/config.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
-#include "common/state/state.h"
 #include "receiver/protocol.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-enum { PROCESSES_MAX = 2000, GROUP_MAX = 128, BACKLOG = 512, ORPHAN_AGE_MS = 30000, ADOPT_EVERY_MS = 60000, BEAT_MS = 2000 };
-
-struct process {
-    pid_t pid;
-    int channel; /* -1: free slot */
-    bool busy;
-};
+enum { GROUP_MAX = 128, BEAT_MS = 2000, ENDED_MAX = 64, ENDED_MS = 250 };
 
 struct recorder {
-    const struct config *config;
     const char *home;
     struct state *state;
     struct handoff *handoff;
-    int listener;
-    struct process processes[PROCESSES_MAX];
-    size_t process_count; /* slots in use are below it */
-    int busy, alive;
-    int64_t beat_at, adopt_at;
+    struct pool pool;
+    struct adoption adoption;
+    bool looking; /* adoption is not through */
+    struct state_association ended[ENDED_MAX]; /* not yet written */
+    size_t ended_count;
+    int64_t beat_at, ended_at;
 };
-
-extern char **environ;
-
-/* ---- the pool ------------------------------------------------------------------------------------------------------------- */
-
-static void spawn_process(struct recorder *r)
-{
-    int pair[2];
-    char number[16];
-    size_t slot = 0;
-    while (slot < r->process_count && r->processes[slot].channel != -1) {
-        slot++;
-    }
-    if (slot == PROCESSES_MAX || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1) {
-        return;
-    }
-    posix_spawn_file_actions_t actions;
-    (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawn_file_actions_adddup2(&actions, pair[1], 3);
-    (void)snprintf(number, sizeof number, "3");
-    char self[] = "storescp-receiver";
-    char flag[] = "--association";
-    char home_flag[] = "--home";
-    char *home = strdup(r->home);
-    char *argv[] = {self, home_flag, home, flag, number, NULL};
-    pid_t pid = -1;
-    int failed = !home || posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, environ) != 0;
-    (void)posix_spawn_file_actions_destroy(&actions);
-    free(home);
-    (void)close(pair[1]);
-    if (failed) {
-        (void)close(pair[0]);
-        log_error("association_process_not_started", "remedy=\"check limits of processes and memory\"");
-        return;
-    }
-    r->processes[slot] = (struct process){pid, pair[0], false};
-    if (slot == r->process_count) {
-        r->process_count++;
-    }
-    r->alive++;
-}
-
-static void drop_process(struct recorder *r, struct process *p)
-{
-    (void)close(p->channel);
-    p->channel = -1;
-    r->alive--;
-    r->busy -= p->busy;
-}
-
-/* Keeps spare_associations processes ready, never more than maximum_associations in all. */
-static void fill_pool(struct recorder *r)
-{
-    int most = (int)config_int(r->config, CFG_MAXIMUM_ASSOCIATIONS);
-    int spare = (int)config_int(r->config, CFG_SPARE_ASSOCIATIONS);
-    for (int i = 0; i < 4 && r->alive - r->busy < spare && r->alive < most; i++) {
-        spawn_process(r);
-    }
-    while (waitpid(-1, NULL, WNOHANG) > 0) {
-    }
-}
-
-/* ---- accepting -------------------------------------------------------------------------------------------------------------- */
-
-static int open_listener(const struct config *config, int *out, struct err *e)
-{
-    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)config_int(config, CFG_SCP_PORT))};
-    const char *text = config_text(config, CFG_SCP_ADDRESS);
-    char mapped[80];
-    int on = 1;
-    int off = 0;
-    (void)snprintf(mapped, sizeof mapped, "%s%s", strchr(text, ':') || !text[0] ? "" : "::ffff:", text[0] ? text : "::");
-    if (inet_pton(AF_INET6, mapped, &address.sin6_addr) != 1) {
-        return err_set(e, ERR_CONFIG, 0, "scp_address \"%s\" is not an IP address", text);
-    }
-    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd == -1) {
-        return err_set(e, ERR_IO, errno, "socket");
-    }
-    (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on); /* several receivers share the port */
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) == -1 || listen(fd, BACKLOG) == -1) {
-        int rc = err_set(e, ERR_CONFIG, errno, "cannot listen on port %lld; is another program on it?",
-                         config_int(config, CFG_SCP_PORT));
-        (void)close(fd);
-        return rc;
-    }
-    *out = fd;
-    return 0;
-}
-
-static void peer_text(int fd, char *out, size_t size)
-{
-    struct sockaddr_in6 address;
-    socklen_t length = sizeof address;
-    char text[INET6_ADDRSTRLEN] = "unknown";
-    if (getpeername(fd, (struct sockaddr *)&address, &length) == 0) {
-        (void)inet_ntop(AF_INET6, &address.sin6_addr, text, sizeof text);
-    }
-    (void)snprintf(out, size, "%s", strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text);
-}
-
-/* A-ASSOCIATE-RJ, transient, local limit exceeded (PS3.8 9.3.4): the sender comes again. */
-static void turn_away(int fd)
-{
-    static const unsigned char rejection[10] = {3, 0, 0, 0, 0, 4, 0, 2, 3, 2};
-    char drained[4096];
-    ssize_t n = send(fd, rejection, sizeof rejection, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)shutdown(fd, SHUT_WR);
-    n = recv(fd, drained, sizeof drained, MSG_DONTWAIT); /* unread bytes would turn the close into a reset */
-    (void)n;
-    (void)close(fd);
-}
-
-static void hand_over(struct recorder *r, struct process *p, int fd)
-{
-    struct packet job;
-    char control[CMSG_SPACE(sizeof(int))];
-    struct iovec part = {&job, sizeof job};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    memset(&job, 0, sizeof job);
-    memset(control, 0, sizeof control);
-    job.kind = PACKET_JOB;
-    id_new(job.association);
-    peer_text(fd, job.peer, sizeof job.peer);
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    if (sendmsg(p->channel, &message, MSG_NOSIGNAL) == (ssize_t)sizeof job) {
-        p->busy = true;
-        r->busy++;
-    }
-    (void)close(fd);
-}
-
-static void accept_all(struct recorder *r)
-{
-    for (int i = 0; i < 64; i++) {
-        struct process *p = NULL;
-        for (size_t k = 0; k < r->process_count && !p; k++) {
-            if (r->processes[k].channel != -1 && !r->processes[k].busy) {
-                p = &r->processes[k];
-            }
-        }
-        if (!p && r->alive < config_int(r->config, CFG_MAXIMUM_ASSOCIATIONS)) {
-            return; /* the pool grows in this turn; the connection waits in the backlog */
-        }
-        int fd = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd == -1) {
-            return;
-        }
-        int on = 1;
-        /* Without this every C-STORE waits for a delayed ACK, 45 ms. */
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-        if (p) {
-            hand_over(r, p, fd);
-        } else {
-            log_warning("association_turned_away", "reason=\"maximum_associations are open\" remedy=\"raise it or add a receiver\"");
-            turn_away(fd);
-        }
-    }
-}
 
 /* ---- recording --------------------------------------------------------------------------------------------------------------- */
 
@@ -218,7 +39,7 @@ struct group {
     size_t count;
 };
 
-static void fill_row(struct state_received *row, const struct spool_meta *m)
+void recorder_fill_row(struct state_received *row, const struct spool_meta *m)
 {
     memset(row, 0, sizeof *row);
     memcpy(row->id, m->id, sizeof row->id);
@@ -234,18 +55,42 @@ static void fill_row(struct state_received *row, const struct spool_meta *m)
     row->received_ms = m->received_ms;
 }
 
+/* Rows of associations are for people, not for promises: they travel with the next group, or alone when none comes. While the database
+ * refuses them they wait; when there are too many they are let go, with a word. */
+static void write_ended(struct recorder *r)
+{
+    struct err e = {0};
+    int rc = r->ended_count > 0 ? state_record(r->state, NULL, 0, r->ended, r->ended_count, &e) : 0;
+    if (rc != 0 && r->ended_count < ENDED_MAX) {
+        return;
+    }
+    if (rc != 0) {
+        log_warning("associations_not_recorded", "count=%zu reason=\"%s\" effect=\"their instances are recorded\"", r->ended_count, e.text);
+    }
+    r->ended_count = 0;
+}
+
 static void end_association(struct recorder *r, struct process *p, const struct packet *packet)
 {
     p->busy = false;
-    r->busy--;
-    if (packet->stored + packet->refused > 0) {
-        struct err e = {0};
-        if (state_association_begin(r->state, packet->association, packet->peer, packet->calling, packet->called,
-                                    clock_wall_ms(), &e) != 0 ||
-            state_association_end(r->state, packet->association, packet->outcome, packet->stored, packet->refused, &e) != 0) {
-            log_warning("association_not_recorded", "association=%s reason=\"%s\"", packet->association, e.text);
-        }
+    r->pool.busy--;
+    if (packet->stored + packet->refused == 0) {
+        return;
     }
+    if (r->ended_count == ENDED_MAX) {
+        write_ended(r);
+    }
+    struct state_association *a = &r->ended[r->ended_count++];
+    memset(a, 0, sizeof *a);
+    memcpy(a->id, packet->association, sizeof a->id);
+    memcpy(a->peer, packet->peer, sizeof a->peer);
+    memcpy(a->calling_ae, packet->calling, sizeof a->calling_ae);
+    memcpy(a->called_ae, packet->called, sizeof a->called_ae);
+    memcpy(a->outcome, packet->outcome, sizeof a->outcome);
+    a->began_ms = packet->association_began_ms;
+    a->ended_ms = clock_wall_ms();
+    a->stored = packet->stored;
+    a->refused = packet->refused;
 }
 
 /* Takes what one process says; returns without waiting. */
@@ -255,7 +100,7 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
     ssize_t n = recv(p->channel, &packet, sizeof packet, MSG_DONTWAIT);
     if (n == (ssize_t)sizeof packet && packet.kind == PACKET_STORED) {
         struct state_received *row = &g->rows[g->count];
-        fill_row(row, &packet.meta);
+        recorder_fill_row(row, &packet.meta);
         (void)snprintf(row->association, sizeof row->association, "%s", packet.association);
         (void)snprintf(row->peer, sizeof row->peer, "%s", packet.peer);
         g->from[g->count] = p;
@@ -263,7 +108,7 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ENDED) {
         end_association(r, p, &packet);
     } else if (n != -1 || (errno != EAGAIN && errno != EINTR)) {
-        drop_process(r, p);
+        pool_drop(&r->pool, p);
     }
 }
 
@@ -272,7 +117,10 @@ static void record(struct recorder *r, struct group *g)
     struct err e = {0};
     int64_t begun = clock_mono_ms();
     /* The instant of the promise: files and their entries are durable, with this commit their rows are. */
-    int rc = state_add_received(r->state, g->rows, g->count, &e);
+    int rc = state_record(r->state, g->rows, g->count, r->ended, r->ended_count, &e);
+    if (rc == 0) {
+        r->ended_count = 0;
+    }
     struct packet answer;
     memset(&answer, 0, sizeof answer);
     answer.kind = PACKET_VERDICT;
@@ -282,10 +130,15 @@ static void record(struct recorder *r, struct group *g)
                   rc == ERR_COMMIT_UNKNOWN ? "no answer, the files stay for adoption" : "answered A700, nothing kept");
     }
     for (size_t i = 0; i < g->count; i++) {
+        bool releasable = false;
+        if (rc != 0 && rc != ERR_COMMIT_UNKNOWN) {
+            /* another receiver's adoption may have been faster than a commit that took very long */
+            answer.status = state_instance_known(r->state, g->rows[i].id, &releasable, NULL) == 0 ? 0xa700 : 0;
+        }
         if (g->from[i]->channel != -1 && rc == ERR_COMMIT_UNKNOWN) {
             /* The row may come back after a crash: neither success nor refusal is true, and the file must stay. The closed channel
              * ends the association process without an answer; the sender repeats. */
-            drop_process(r, g->from[i]);
+            pool_drop(&r->pool, g->from[i]);
         } else if (g->from[i]->channel != -1) {
             (void)send(g->from[i]->channel, &answer, sizeof answer, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
@@ -293,37 +146,13 @@ static void record(struct recorder *r, struct group *g)
     int64_t now = clock_mono_ms();
     for (size_t i = 0; rc == 0 && i < g->count; i++) {
         const struct state_received *row = &g->rows[i];
+        char uid[240];
         handoff_send(r->handoff, row->id, row->file_bytes, row->file_crc32c);
         log_info("instance_received", "instance=%s association=%s sop_instance=%s bytes=%lld group=%zu receive_ms=%lld record_ms=%lld",
-                 row->id, row->association, row->sop_instance_uid, (long long)row->file_bytes, g->count,
+                 row->id, row->association, log_text(row->sop_instance_uid, uid, sizeof uid), (long long)row->file_bytes, g->count,
                  (long long)(begun - g->begun_ms[i]), (long long)(now - begun));
     }
     g->count = 0;
-}
-
-/* ---- adoption (docs/states.md S2): a complete file without a row was not promised, and is not thrown away ------------------------- */
-
-static int adopt_one(void *ctx, const char *id, const char *room)
-{
-    struct recorder *r = ctx;
-    bool releasable = false;
-    struct err e = {0};
-    struct spool_meta meta;
-    struct state_received row;
-    if (strcmp(room, "obj") != 0 || state_instance_known(r->state, id, &releasable, &e) != 0) {
-        return 0;
-    }
-    int rc = spool_read_meta(r->home, id, 1, &meta, &e);
-    if (rc == ERR_SPOOL_DAMAGED) {
-        /* no row, so hardly promised; but a program throws nothing away on its own judgement */
-        log_warning("torn_file_set_aside", "instance=%s room=quarantine remedy=\"look at it, then remove it by hand\"", id);
-        (void)spool_quarantine(r->home, id, &e);
-    } else if (rc == 0 && clock_wall_ms() - meta.received_ms > ORPHAN_AGE_MS) {
-        fill_row(&row, &meta);
-        rc = state_add_received(r->state, &row, 1, &e);
-        log_info("instance_adopted", "instance=%s result=%s", id, err_name(rc));
-    }
-    return 0;
 }
 
 static void housekeeping(struct recorder *r)
@@ -336,11 +165,9 @@ static void housekeeping(struct recorder *r)
             log_warning("beat_failed", "reason=\"%s\"", e.text);
         }
     }
-    if (now >= r->adopt_at && r->busy == 0) {
-        int removed = 0;
-        r->adopt_at = now + ADOPT_EVERY_MS;
-        (void)spool_sweep(r->home, 86400000, &removed, &e);
-        (void)spool_each(r->home, adopt_one, r, &e);
+    if (now >= r->ended_at) {
+        r->ended_at = now + ENDED_MS;
+        write_ended(r);
     }
 }
 
@@ -352,14 +179,14 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
     static struct process *owner[PROCESSES_MAX + 2];
     nfds_t count = 0;
     fds[count++] = (struct pollfd){stop_fd(), (short)(accepting ? POLLIN : 0), 0};
-    fds[count++] = (struct pollfd){accepting ? r->listener : -1, POLLIN, 0};
-    for (size_t i = 0; i < r->process_count; i++) {
-        if (r->processes[i].channel != -1) {
-            owner[count] = &r->processes[i];
-            fds[count++] = (struct pollfd){r->processes[i].channel, POLLIN, 0};
+    fds[count++] = (struct pollfd){accepting ? r->pool.listener : -1, POLLIN, 0};
+    for (size_t i = 0; i < r->pool.process_count; i++) {
+        if (r->pool.processes[i].channel != -1) {
+            owner[count] = &r->pool.processes[i];
+            fds[count++] = (struct pollfd){r->pool.processes[i].channel, POLLIN, 0};
         }
     }
-    if (poll(fds, count, 500) > 0) {
+    if (poll(fds, count, r->looking ? 5 : 500) > 0) {
         for (nfds_t i = 2; i < count && g->count < GROUP_MAX; i++) {
             if (fds[i].revents) {
                 read_process(r, owner[i], g);
@@ -370,11 +197,12 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
         record(r, g);
     }
     if (accepting) {
-        fill_pool(r);
+        pool_fill(&r->pool);
         if (fds[1].revents) {
-            accept_all(r);
+            pool_accept(&r->pool);
         }
     }
+    r->looking = adoption_step(&r->adoption);
     housekeeping(r);
 }
 
@@ -383,39 +211,45 @@ int recorder_main(const struct config *config)
     static struct recorder r;
     static struct group g;
     struct err e = {0};
-    r.config = config;
     r.home = config_home(config);
-    r.listener = -1;
+    r.pool.config = config;
+    r.pool.home = r.home;
+    r.pool.listener = -1;
+    r.adoption.lock = -1;
     int rc = stop_install(&e);
     rc = rc == 0 ? spool_prepare(r.home, &e) : rc;
     rc = rc == 0 ? state_open(&r.state, r.home, &e) : rc;
     rc = rc == 0 ? state_worker_register(r.state, STAGE_RECEIVER, &e) : rc;
     rc = rc == 0 ? handoff_open(&r.handoff, r.home, NULL, "validator", state_worker_name(r.state), &e) : rc;
-    rc = rc == 0 ? open_listener(config, &r.listener, &e) : rc;
+    rc = rc == 0 ? adoption_begin(&r.adoption, r.home, r.state, &e) : rc;
+    rc = rc == 0 ? pool_listen(&r.pool, &e) : rc;
     if (rc != 0) {
         log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
+        adoption_end(&r.adoption);
         state_close(&r.state);
         return rc == ERR_CONFIG || rc == ERR_SCHEMA ? 78 : 1;
     }
-    fill_pool(&r);
+    pool_fill(&r.pool);
     log_info("started", "worker=%s port=%lld", state_worker_name(r.state), config_int(config, CFG_SCP_PORT));
     ready_tell();
     while (!stop_requested()) {
         turn(&r, &g, true);
     }
-    (void)close(r.listener);
+    (void)close(r.pool.listener);
     int64_t until = clock_mono_ms() + config_int(config, CFG_DRAIN_S) * 1000;
-    while (r.busy > 0 && clock_mono_ms() < until) {
+    while (r.pool.busy > 0 && clock_mono_ms() < until) {
         turn(&r, &g, false);
     }
-    for (size_t i = 0; i < r.process_count; i++) {
-        if (r.processes[i].channel != -1) {
-            (void)close(r.processes[i].channel);
+    for (size_t i = 0; i < r.pool.process_count; i++) {
+        if (r.pool.processes[i].channel != -1) {
+            (void)close(r.pool.processes[i].channel);
         }
     }
-    log_info("stopped", "associations_cut=%d", r.busy);
+    write_ended(&r);
+    log_info("stopped", "associations_cut=%d", r.pool.busy);
     (void)state_worker_unregister(r.state, &e);
     handoff_close(&r.handoff);
+    adoption_end(&r.adoption);
     state_close(&r.state);
     return 0;
 }

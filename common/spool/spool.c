@@ -213,28 +213,63 @@ int spool_release(const char *home, const char *id, struct err *e)
     return 0;
 }
 
+struct spool_walk {
+    DIR *directory;
+};
+
+int spool_walk_begin(struct spool_walk **out, const char *home, const char *room, struct err *e)
+{
+    char path[SPOOL_PATH_MAX];
+    struct spool_walk *w = calloc(1, sizeof *w);
+    spool_path(path, home, room, "", "");
+    if (!w) {
+        return err_set(e, ERR_MEMORY, 0, "walk over the spool");
+    }
+    w->directory = opendir(path);
+    if (!w->directory) {
+        int rc = err_set(e, err_from_errno(errno), errno, "%s", path);
+        free(w);
+        return rc;
+    }
+    *out = w;
+    return 0;
+}
+
+int spool_walk_next(struct spool_walk *w, char id[27])
+{
+    struct dirent *entry;
+    while ((entry = readdir(w->directory)) != NULL) {
+        if (strlen(entry->d_name) == 30 && strcmp(entry->d_name + 26, ".dcm") == 0) {
+            (void)snprintf(id, 27, "%.26s", entry->d_name);
+            if (id_is_legal(id)) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+void spool_walk_end(struct spool_walk **w)
+{
+    if (*w) {
+        (void)closedir((*w)->directory);
+        free(*w);
+        *w = NULL;
+    }
+}
+
 int spool_each(const char *home, int (*each)(void *ctx, const char *id, const char *room), void *ctx, struct err *e)
 {
     static const char *const rooms[] = {"obj", "quarantine"};
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < 2; i++) {
-        char path[SPOOL_PATH_MAX];
-        (void)snprintf(path, sizeof path, "%s/spool/%s", home, rooms[i]);
-        DIR *directory = opendir(path);
-        struct dirent *entry;
-        if (!directory) {
-            return err_set(e, err_from_errno(errno), errno, "%s", path);
+        struct spool_walk *walk = NULL;
+        char id[27];
+        rc = spool_walk_begin(&walk, home, rooms[i], e);
+        while (rc == 0 && spool_walk_next(walk, id)) {
+            rc = each(ctx, id, rooms[i]);
         }
-        while (rc == 0 && (entry = readdir(directory)) != NULL) {
-            char id[27];
-            if (strlen(entry->d_name) == 30 && strcmp(entry->d_name + 26, ".dcm") == 0) {
-                (void)snprintf(id, sizeof id, "%.26s", entry->d_name);
-                if (id_is_legal(id)) {
-                    rc = each(ctx, id, rooms[i]);
-                }
-            }
-        }
-        (void)closedir(directory);
+        spool_walk_end(&walk);
     }
     return rc;
 }

@@ -51,6 +51,11 @@ int spool_drop(const char *home, const char *id, struct err *e);         /* obj 
 int spool_release(const char *home, const char *id, struct err *e);      /* unlink from obj/ and dropped/; not there: 0 */
 /* Calls each() for every file in obj/ ("obj") and quarantine/ ("quarantine"); stops on non-zero. */
 int spool_each(const char *home, int (*each)(void *ctx, const char *id, const char *room), void *ctx, struct err *e);
+/* The same for one room ("obj" or "quarantine"), entry by entry: next gives 1 and an id, or 0 at the end. */
+struct spool_walk;
+int spool_walk_begin(struct spool_walk **out, const char *home, const char *room, struct err *e);
+int spool_walk_next(struct spool_walk *w, char id[27]);
+void spool_walk_end(struct spool_walk **w); /* NULL is fine */
 /* Removes tmp files older than age_ms; *removed counts. */
 int spool_sweep(const char *home, int64_t age_ms, int *removed, struct err *e);
 /* Free bytes for us on the spool's file system; negative err on error. */

@@ -60,7 +60,17 @@ static int add_one(struct state *s, const struct state_received *r, int64_t now,
                      r->id, s->worker, r->association[0] ? "" : "adopted from the spool");
 }
 
-int state_add_received(struct state *s, const struct state_received *r, size_t count, struct err *e)
+static int add_association(struct state *s, const struct state_association *a, struct err *e)
+{
+    return state_run(s, NULL, e,
+                     "INSERT INTO association (id, peer, calling_ae, called_ae, began_ms, ended_ms, outcome, stored, refused) "
+                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+                     "teeeiitii", a->id, a->peer, a->calling_ae, a->called_ae, a->began_ms, a->ended_ms, a->outcome, (int64_t)a->stored,
+                     (int64_t)a->refused);
+}
+
+int state_record(struct state *s, const struct state_received *r, size_t count, const struct state_association *a, size_t associations,
+                 struct err *e)
 {
     int64_t now = clock_wall_ms();
     int rc = state_begin(s, e);
@@ -70,33 +80,15 @@ int state_add_received(struct state *s, const struct state_received *r, size_t c
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = add_one(s, &r[i], now, e);
     }
+    for (size_t i = 0; rc == 0 && i < associations; i++) {
+        rc = add_association(s, &a[i], e);
+    }
     return state_end(s, rc, e);
 }
 
-int state_association_begin(struct state *s, const char *id, const char *peer, const char *calling, const char *called,
-                            int64_t at_ms, struct err *e)
+int state_add_received(struct state *s, const struct state_received *r, size_t count, struct err *e)
 {
-    int rc = state_begin(s, e);
-    if (rc == 0) {
-        rc = state_run(s, NULL, e,
-                       "INSERT INTO association (id, peer, calling_ae, called_ae, began_ms) VALUES (?1, ?2, ?3, ?4, ?5) "
-                       "ON CONFLICT (id) DO NOTHING",
-                       "tttti", id, peer, calling, called, at_ms);
-        rc = state_end(s, rc, e);
-    }
-    return rc;
-}
-
-int state_association_end(struct state *s, const char *id, const char *outcome, int stored, int refused, struct err *e)
-{
-    int rc = state_begin(s, e);
-    if (rc == 0) {
-        rc = state_run(s, NULL, e,
-                       "UPDATE association SET ended_ms = ?2, outcome = ?3, stored = ?4, refused = ?5 WHERE id = ?1", "titii", id,
-                       clock_wall_ms(), outcome, (int64_t)stored, (int64_t)refused);
-        rc = state_end(s, rc, e);
-    }
-    return rc;
+    return state_record(s, r, count, NULL, 0, e);
 }
 
 int state_instance_known(struct state *s, const char *id, bool *releasable, struct err *e)

@@ -51,11 +51,15 @@ struct state_received {
     uint32_t file_crc32c, data_crc32c;
     int64_t received_ms; /* when the last byte had come */
 };
-/* Rows of several associations in one commit. Existing ids are left alone (idempotent, for adoption). */
-int state_add_received(struct state *s, const struct state_received *r, size_t count, struct err *e);
-int state_association_begin(struct state *s, const char *id, const char *peer, const char *calling, const char *called,
-                            int64_t at_ms, struct err *e);
-int state_association_end(struct state *s, const char *id, const char *outcome, int stored, int refused, struct err *e);
+struct state_association { /* one that has ended */
+    char id[STATE_ID_SIZE], peer[64], calling_ae[20], called_ae[20], outcome[160];
+    int64_t began_ms, ended_ms;
+    int stored, refused;
+};
+/* Instances and ended associations in one commit. Existing ids are left alone (idempotent, for adoption). */
+int state_record(struct state *s, const struct state_received *r, size_t count, const struct state_association *a, size_t associations,
+                 struct err *e);
+int state_add_received(struct state *s, const struct state_received *r, size_t count, struct err *e); /* instances only */
 /* 1 if the instance has a row, 0 if not, negative on error. *releasable: terminal and spool may go. */
 int state_instance_known(struct state *s, const char *id, bool *releasable, struct err *e);
 
