@@ -9,6 +9,44 @@ static const char *shown(const struct config *c, enum config_key key)
     return config_describe(key)->type == CONFIG_SECRET && value[0] ? "********" : value;
 }
 
+static json_t *sections_json(const struct config *c)
+{
+    json_t *all = json_array();
+    const struct config_section *section;
+    for (size_t i = 0; (section = config_section_at(c, i)); i++) {
+        json_t *set = json_array();
+        for (size_t k = 0; k < CONFIG_COUNT; k++) {
+            const char *value;
+            const char *origin;
+            if (config_section_sets(section, (enum config_key)k, &value, &origin)) {
+                bool is_secret = config_describe((enum config_key)k)->type == CONFIG_SECRET;
+                json_t *one = json_pack("{s:s, s:s?, s:s}", "name", config_describe((enum config_key)k)->name, "value",
+                                        is_secret ? "********" : value, "origin", origin);
+                (void)json_array_append_new(set, one ? one : json_object());
+            }
+        }
+        json_t *one = json_pack("{s:s?, s:o}", "section", config_section_name(section), "settings", set);
+        (void)json_array_append_new(all, one ? one : json_object());
+    }
+    return all;
+}
+
+static void print_sections(const struct config *c)
+{
+    const struct config_section *section;
+    for (size_t i = 0; (section = config_section_at(c, i)); i++) {
+        (void)printf("\n[%s]\n", config_section_name(section));
+        for (size_t k = 0; k < CONFIG_COUNT; k++) {
+            const char *value;
+            const char *origin;
+            if (config_section_sets(section, (enum config_key)k, &value, &origin)) {
+                const struct config_setting *s = config_describe((enum config_key)k);
+                (void)printf("%s = %s   # %s\n", s->name, s->type == CONFIG_SECRET ? "********" : value, origin);
+            }
+        }
+    }
+}
+
 static int print_json(const struct request *q)
 {
     json_t *all = json_array();
@@ -24,7 +62,8 @@ static int print_json(const struct request *q)
     for (const char *p; (p = config_problem(q->config, count)); count++) {
         (void)json_array_append_new(problems, json_string(p));
     }
-    json_t *root = json_pack("{s:i, s:s, s:o, s:o}", "schema", 1, "home", q->home, "settings", all, "problems", problems);
+    json_t *root = json_pack("{s:i, s:s, s:o, s:o, s:o}", "schema", 1, "home", q->home, "settings", all, "sections",
+                             sections_json(q->config), "problems", problems);
     if (!root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0) {
         return complain("cannot write the answer");
     }
@@ -51,6 +90,7 @@ int command_config(struct request *q)
                      s->type == CONFIG_INT ? " (" : "", s->type == CONFIG_INT ? s->unit : "", s->type == CONFIG_INT ? ")" : "",
                      config_origin(q->config, key), s->help);
     }
+    print_sections(q->config);
     size_t count = 0;
     for (const char *p; (p = config_problem(q->config, count)); count++) {
         (void)complain("%s", p);

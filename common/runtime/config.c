@@ -1,5 +1,5 @@
 /* config - see config.h. The file is read by ini_file; this module owns names, origins, bounds and sentences. */
-#include "common/runtime/config.h"
+#include "common/runtime/config_internal.h"
 #include "common/runtime/ini_file.h"
 
 #include <ctype.h>
@@ -9,21 +9,6 @@
 #include <string.h>
 #include <strings.h>
 
-enum { PROBLEMS_MAX = 64 };
-
-struct value {
-    char *text;
-    char origin[64];
-    long long number;
-};
-
-struct config {
-    char *home;
-    struct value values[CONFIG_COUNT];
-    char *problems[PROBLEMS_MAX];
-    size_t problem_count;
-};
-
 static const struct config_setting settings[CONFIG_COUNT] = {
 #define CONFIG_ROW(key, name, alias, type, preset, min, max, unit, help)                                               \
     {name, alias, CONFIG_##type, preset, min, max, unit, help},
@@ -31,8 +16,7 @@ static const struct config_setting settings[CONFIG_COUNT] = {
 #undef CONFIG_ROW
 };
 
-static void problem(struct config *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void problem(struct config *c, const char *format, ...)
+void config_complain(struct config *c, const char *format, ...)
 {
     if (c->problem_count == PROBLEMS_MAX) {
         return;
@@ -60,7 +44,7 @@ static bool is_choice(const char *unit, const char *text)
 }
 
 /* Accepts the value when it is legal; a wrong one leaves what was there and is reported. */
-static void set(struct config *c, size_t key, const char *text, const char *origin)
+void config_set(struct config *c, size_t key, struct value *out, const char *text, const char *origin)
 {
     const struct config_setting *s = &settings[key];
     long long number = 0;
@@ -69,7 +53,7 @@ static void set(struct config *c, size_t key, const char *text, const char *orig
         errno = 0;
         number = strtoll(text, &end, 10);
         if (end == text || *end != '\0' || errno == ERANGE || number < s->minimum || number > s->maximum) {
-            problem(c, "%s (%s): \"%s\" is not a whole number from %lld to %lld (%s)", s->name, origin, text, s->minimum,
+            config_complain(c, "%s (%s): \"%s\" is not a whole number from %lld to %lld (%s)", s->name, origin, text, s->minimum,
                     s->maximum, s->unit);
             return;
         }
@@ -87,23 +71,23 @@ static void set(struct config *c, size_t key, const char *text, const char *orig
             known = known || strcasecmp(text, no[i]) == 0;
         }
         if (!known) {
-            problem(c, "%s (%s): \"%s\" is neither true nor false", s->name, origin, text);
+            config_complain(c, "%s (%s): \"%s\" is neither true nor false", s->name, origin, text);
             return;
         }
     } else {
         size_t length = strlen(text);
         if ((long long)length < s->minimum || (long long)length > s->maximum) {
-            problem(c, "%s (%s): %zu characters, must be %lld to %lld", s->name, origin, length, s->minimum, s->maximum);
+            config_complain(c, "%s (%s): %zu characters, must be %lld to %lld", s->name, origin, length, s->minimum, s->maximum);
             return;
         }
         if (s->unit[0] && strchr(s->unit, '|') && !is_choice(s->unit, text)) {
-            problem(c, "%s (%s): \"%s\" is none of %s", s->name, origin, text, s->unit);
+            config_complain(c, "%s (%s): \"%s\" is none of %s", s->name, origin, text, s->unit);
             return;
         }
     }
     char *copy = strdup(text);
     if (!copy) {
-        problem(c, "out of memory");
+        config_complain(c, "out of memory");
         return;
     }
     if (strchr(s->unit, '|')) { /* whoever reads it compares with the words of the table */
@@ -111,25 +95,41 @@ static void set(struct config *c, size_t key, const char *text, const char *orig
             *p = (char)tolower((unsigned char)*p);
         }
     }
-    free(c->values[key].text);
-    c->values[key].text = copy;
-    c->values[key].number = number;
-    (void)snprintf(c->values[key].origin, sizeof c->values[key].origin, "%s", origin);
+    free(out->text);
+    out->text = copy;
+    out->number = number;
+    (void)snprintf(out->origin, sizeof out->origin, "%s", origin);
 }
 
-/* One line of storescp.conf. Sections group settings for people and mean nothing. */
+/* ---- reading ----------------------------------------------------------------------------------------------------------- */
+
+/* "ae CT1" -> "CT1"; NULL for a section that only groups. */
+static const char *pattern_of(const char *section)
+{
+    if (strncasecmp(section, "ae", 2) != 0 || (section[2] != ' ' && section[2] != '\t' && section[2] != '\0')) {
+        return NULL;
+    }
+    return section + 2 + strspn(section + 2, " \t");
+}
+
+/* One line of storescp.conf. */
 static int on_setting(void *ctx, const struct ini_line *line)
 {
     struct config *c = ctx;
     char origin[48];
+    const char *pattern = pattern_of(line->section);
     (void)snprintf(origin, sizeof origin, "storescp.conf line %d", line->number);
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
         if (strcasecmp(settings[i].name, line->name) == 0 || (settings[i].alias[0] && strcmp(settings[i].alias, line->name) == 0)) {
-            set(c, i, line->value, origin);
+            if (pattern) {
+                config_set_in_section(c, line->section, pattern, i, line->value, origin);
+            } else {
+                config_set(c, i, &c->values[i], line->value, origin);
+            }
             return 0;
         }
     }
-    problem(c, "%s: there is no setting \"%.60s\"; `storescpctl config` lists all", origin, line->name);
+    config_complain(c, "%s: there is no setting \"%.60s\"; `storescpctl config` lists all", origin, line->name);
     return 0;
 }
 
@@ -155,7 +155,7 @@ static void read_environment(struct config *c)
         }
         if (value && value[0] != '\0') {
             (void)snprintf(origin, sizeof origin, "environment %s", used);
-            set(c, i, value, origin);
+            config_set(c, i, &c->values[i], value, origin);
         }
     }
 }
@@ -181,7 +181,7 @@ int config_load(struct config **out, const char *home, struct err *e)
         c->home[n - 1] = '\0';
     }
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
-        set(c, i, settings[i].preset, "default");
+        config_set(c, i, &c->values[i], settings[i].preset, "default");
     }
     char path[4096];
     if (config_path(c, "storescp.conf", path, sizeof path) == 0) {
@@ -189,12 +189,12 @@ int config_load(struct config **out, const char *home, struct err *e)
         int bad_line = 0;
         int rc = ini_file_read(path, on_setting, c, &bad_line, &why);
         if (bad_line > 0) {
-            problem(c, "storescp.conf %s", why.text);
+            config_complain(c, "storescp.conf %s", why.text);
         } else if (rc != 0 && rc != ERR_NOT_FOUND) {
-            problem(c, "storescp.conf cannot be read: %s; check its owner and mode", why.text);
+            config_complain(c, "storescp.conf cannot be read: %s; check its owner and mode", why.text);
         }
     } else {
-        problem(c, "STORESCP_HOME is too long a path");
+        config_complain(c, "STORESCP_HOME is too long a path");
     }
     read_environment(c);
     *out = c;
@@ -215,6 +215,7 @@ void config_free(struct config **c)
     for (size_t i = 0; i < (*c)->problem_count; i++) {
         free((*c)->problems[i]);
     }
+    config_sections_free(*c);
     free((*c)->home);
     free(*c);
     *c = NULL;

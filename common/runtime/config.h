@@ -50,6 +50,27 @@ const char *config_text(const struct config *c, enum config_key key);
 long long config_int(const struct config *c, enum config_key key);
 bool config_bool(const struct config *c, enum config_key key);
 
+/* ---- rules for single peers: a section [ae PATTERN] of storescp.conf ---------------------------------------------------------
+ * Within it every setting of CONFIG_PER_AE counts for associations whose calling AE title fits the pattern (* and ? are wildcards,
+ * spaces at both ends do not count). A section without wildcards wins over those with, else the first in the file. What a
+ * section does not set is as it is for everybody. Other sections group settings for people and mean nothing. */
+struct config_section;
+/* The section for a calling AE title, NULL if there is none; lives as long as c. */
+const struct config_section *config_for_ae(const struct config *c, const char *calling_ae);
+/* section NULL: for everybody. */
+const char *config_text_for(const struct config *c, const struct config_section *section, enum config_key key);
+long long config_int_for(const struct config *c, const struct config_section *section, enum config_key key);
+bool config_bool_for(const struct config *c, const struct config_section *section, enum config_key key);
+/* "ae CT*" and where it begins; NULL beyond the last. config_section_sets: whether it sets that key itself, and where. */
+const struct config_section *config_section_at(const struct config *c, size_t i);
+const char *config_section_name(const struct config_section *section);
+bool config_section_sets(const struct config_section *section, enum config_key key, const char **value, const char **origin);
+/* May a section set it? */
+bool config_is_per_ae(enum config_key key);
+
+/* Does text fit the pattern? '*' is any run of characters, '?' is one; case counts. Bounded, pure. */
+bool config_fits(const char *pattern, const char *text);
+
 /* "default", "storescp.conf line 12" or "environment SCP_PORT". */
 const char *config_origin(const struct config *c, enum config_key key);
 const struct config_setting *config_describe(enum config_key key);

@@ -104,4 +104,9 @@
     X(CFG_DRAIN_S, "drain_s", "", INT, "30", 1, 3600, "s", "time to finish work in hand after SIGTERM")                \
     X(CFG_LOG_LEVEL, "log_level", "LOG_LEVEL", TEXT, "info", 1, 16, "debug|info|warning|error", "what is logged")
 
+/* What a section [ae PATTERN] may set for single calling AE titles. */
+#define CONFIG_PER_AE(X)                                                                                               \
+    X(CFG_SUPPORTED_SOP_CLASS_UIDS)                                                                                    \
+    X(CFG_MAXIMUM_OBJECT_MB)
+
 #endif

@@ -178,6 +178,52 @@ static void a_long_list_is_kept_whole(void **in)
     assert_string_equal(config_origin(f->config, CFG_SCP_PORT), "storescp.conf line 2");
 }
 
+static void patterns_fit_whole_titles(void **in)
+{
+    (void)in;
+    static const struct {
+        const char *pattern, *text;
+        bool fits;
+    } cases[] = {{"CT1", "CT1", true},     {"CT1", "CT12", false}, {"CT*", "CT", true},    {"CT*", "MCT", false},      {"*CT", "XCT", true},
+                 {"?T?", "CT1", true},     {"?T?", "CT", false},   {"*", "", true},        {"a*b*c", "aXbXbYc", true}, {"a*b*c", "aXbXbY", false},
+                 {"***x", "aaaaax", true}, {"ct1", "CT1", false},  {"A B*", "A B C", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(config_fits(cases[i].pattern, cases[i].text), cases[i].fits);
+    }
+}
+
+static void sections_rule_single_peers(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    const char *value = NULL;
+    const char *origin = NULL;
+    assert_int_equal(load(f, "maximum_object_mb = 100\n[ae CT*]\nmaximum_object_mb = 200\n[AE CT7]\nsupported_sop_class_uids = 1.2\n"
+                             "[the network]\nscp_port = 4000\n", &e), 0);
+    const struct config_section *ct1 = config_for_ae(f->config, " CT1  ");
+    const struct config_section *ct7 = config_for_ae(f->config, "CT7");
+    assert_non_null(ct1);
+    assert_int_equal(config_int_for(f->config, ct1, CFG_MAXIMUM_OBJECT_MB), 200);
+    assert_string_equal(config_text_for(f->config, ct1, CFG_SUPPORTED_SOP_CLASS_UIDS), "");
+    /* without wildcards wins, and what it does not set is as it is for everybody */
+    assert_string_equal(config_section_name(ct7), "AE CT7");
+    assert_int_equal(config_int_for(f->config, ct7, CFG_MAXIMUM_OBJECT_MB), 100);
+    assert_string_equal(config_text_for(f->config, ct7, CFG_SUPPORTED_SOP_CLASS_UIDS), "1.2");
+    assert_null(config_for_ae(f->config, "MR1"));
+    assert_int_equal(config_int_for(f->config, NULL, CFG_MAXIMUM_OBJECT_MB), 100);
+    assert_int_equal(config_int(f->config, CFG_SCP_PORT), 4000);
+    assert_true(config_section_sets(ct1, CFG_MAXIMUM_OBJECT_MB, &value, &origin));
+    assert_string_equal(origin, "storescp.conf line 3");
+    assert_false(config_section_sets(ct1, CFG_SUPPORTED_SOP_CLASS_UIDS, &value, &origin));
+    assert_null(config_section_at(f->config, 2));
+
+    assert_int_equal(load(f, "[ae CT1]\nscp_port = 4000\nmaximum_object_mb = many\n[ae]\nmaximum_object_mb = 1\n", &e), ERR_CONFIG);
+    assert_non_null(strstr(config_problem(f->config, 0), "line 2: scp_port cannot be set for single AE titles"));
+    assert_non_null(strstr(config_problem(f->config, 1), "line 3): \"many\" is not a whole number"));
+    assert_non_null(strstr(config_problem(f->config, 2), "line 5: [ae] needs one AE title"));
+    assert_null(config_problem(f->config, 3));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +232,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said_in_words, set_up, tear_down),
         cmocka_unit_test_setup_teardown(choices_are_compared_in_any_case, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_long_list_is_kept_whole, set_up, tear_down),
+        cmocka_unit_test(patterns_fit_whole_titles),
+        cmocka_unit_test_setup_teardown(sections_rule_single_peers, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

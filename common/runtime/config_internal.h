@@ -1,0 +1,44 @@
+/* config_internal - what the files of config share; nobody else includes it. */
+#ifndef STORESCP_RUNTIME_CONFIG_INTERNAL_H
+#define STORESCP_RUNTIME_CONFIG_INTERNAL_H
+
+#include "common/runtime/config.h"
+
+enum { PROBLEMS_MAX = 64, SECTIONS_MAX = 1000, SECTION_NAME_MAX = 128, AE_TITLE_MAX = 64 };
+
+struct value {
+    char *text;
+    char origin[64];
+    long long number;
+};
+
+struct section_value {
+    enum config_key key;
+    struct value value;
+    struct section_value *next;
+};
+
+struct config_section {
+    char name[SECTION_NAME_MAX], pattern[AE_TITLE_MAX]; /* "ae CT*", "CT*" */
+    struct section_value *values;
+    struct config_section *next;
+};
+
+struct config {
+    char *home;
+    struct value values[CONFIG_COUNT];
+    struct config_section *sections; /* in the order of the file */
+    size_t section_count;
+    char *problems[PROBLEMS_MAX];
+    size_t problem_count;
+};
+
+/* A problem as a sentence, kept for config_problem(). */
+void config_complain(struct config *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Accepts the value when it is legal; a wrong one leaves what was there and is a problem. */
+void config_set(struct config *c, size_t key, struct value *out, const char *text, const char *origin);
+/* One setting of the section called name ("ae CT*") for AE titles like pattern ("CT*"). */
+void config_set_in_section(struct config *c, const char *name, const char *pattern, size_t key, const char *text, const char *origin);
+void config_sections_free(struct config *c);
+
+#endif

@@ -1,0 +1,173 @@
+/* config_sections - [ae PATTERN] of storescp.conf: rules for single peers. See config.h. */
+#include "common/runtime/config_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool config_is_per_ae(enum config_key key)
+{
+#define PER_AE(k) if (key == (k)) { return true; }
+    CONFIG_PER_AE(PER_AE)
+#undef PER_AE
+    return false;
+}
+
+/* The section of this name, made when it is new; NULL when there are too many. */
+static struct config_section *section_named(struct config *c, const char *name, const char *pattern, const char *origin)
+{
+    struct config_section **at = &c->sections;
+    while (*at && strcmp((*at)->name, name) != 0) {
+        at = &(*at)->next;
+    }
+    if (!*at) {
+        if (strlen(name) >= SECTION_NAME_MAX || strlen(pattern) >= AE_TITLE_MAX || !pattern[0]) {
+            config_complain(c, "%s: [%.60s] needs one AE title or a pattern of it, up to 16 characters", origin, name);
+            return NULL;
+        }
+        if (c->section_count == SECTIONS_MAX || !(*at = calloc(1, sizeof **at))) {
+            config_complain(c, "%s: more than %d sections", origin, SECTIONS_MAX);
+            return NULL;
+        }
+        c->section_count++;
+        (void)snprintf((*at)->name, sizeof (*at)->name, "%s", name);
+        (void)snprintf((*at)->pattern, sizeof (*at)->pattern, "%s", pattern);
+    }
+    return *at;
+}
+
+static struct value *section_value(struct config_section *section, enum config_key key)
+{
+    struct section_value *v = section->values;
+    while (v && v->key != key) {
+        v = v->next;
+    }
+    if (!v && (v = calloc(1, sizeof *v))) {
+        v->key = key;
+        v->next = section->values;
+        section->values = v;
+    }
+    return v ? &v->value : NULL;
+}
+
+void config_set_in_section(struct config *c, const char *name, const char *pattern, size_t key, const char *text, const char *origin)
+{
+    if (!config_is_per_ae((enum config_key)key)) {
+        config_complain(c, "%s: %s cannot be set for single AE titles; move it in front of the sections", origin, config_describe((enum config_key)key)->name);
+        return;
+    }
+    struct config_section *section = section_named(c, name, pattern, origin);
+    struct value *value = section ? section_value(section, (enum config_key)key) : NULL;
+    if (value) {
+        config_set(c, key, value, text, origin);
+    }
+}
+
+bool config_fits(const char *pattern, const char *text)
+{
+    const char *star = NULL; /* the last '*' and the text that it has taken so far */
+    const char *taken = NULL;
+    while (*text) {
+        if (*pattern == '*') {
+            star = pattern++;
+            taken = text;
+        } else if (*pattern == '?' || *pattern == *text) {
+            pattern++;
+            text++;
+        } else if (star) {
+            pattern = star + 1;
+            text = ++taken;
+        } else {
+            return false;
+        }
+    }
+    pattern += strspn(pattern, "*");
+    return *pattern == '\0';
+}
+
+const struct config_section *config_for_ae(const struct config *c, const char *calling_ae)
+{
+    char title[AE_TITLE_MAX];
+    const struct config_section *found = NULL;
+    calling_ae += strspn(calling_ae, " ");
+    (void)snprintf(title, sizeof title, "%s", calling_ae);
+    for (size_t n = strlen(title); n > 0 && title[n - 1] == ' '; n--) {
+        title[n - 1] = '\0';
+    }
+    for (const struct config_section *s = c->sections; s; s = s->next) {
+        if (strcmp(s->pattern, title) == 0) {
+            return s;
+        }
+        if (!found && config_fits(s->pattern, title)) {
+            found = s;
+        }
+    }
+    return found;
+}
+
+static const struct value *value_for(const struct config *c, const struct config_section *section, enum config_key key)
+{
+    for (const struct section_value *v = section ? section->values : NULL; v; v = v->next) {
+        if (v->key == key && v->value.text) {
+            return &v->value;
+        }
+    }
+    return &c->values[key];
+}
+
+const char *config_text_for(const struct config *c, const struct config_section *section, enum config_key key)
+{
+    const struct value *v = value_for(c, section, key);
+    return v->text ? v->text : "";
+}
+
+long long config_int_for(const struct config *c, const struct config_section *section, enum config_key key)
+{
+    return value_for(c, section, key)->number;
+}
+
+bool config_bool_for(const struct config *c, const struct config_section *section, enum config_key key)
+{
+    return value_for(c, section, key)->number != 0;
+}
+
+const struct config_section *config_section_at(const struct config *c, size_t i)
+{
+    const struct config_section *s = c->sections;
+    for (; s && i > 0; i--) {
+        s = s->next;
+    }
+    return s;
+}
+
+const char *config_section_name(const struct config_section *section)
+{
+    return section->name;
+}
+
+bool config_section_sets(const struct config_section *section, enum config_key key, const char **value, const char **origin)
+{
+    for (const struct section_value *v = section->values; v; v = v->next) {
+        if (v->key == key && v->value.text) {
+            *value = v->value.text;
+            *origin = v->value.origin;
+            return true;
+        }
+    }
+    return false;
+}
+
+void config_sections_free(struct config *c)
+{
+    while (c->sections) {
+        struct config_section *s = c->sections;
+        c->sections = s->next;
+        while (s->values) {
+            struct section_value *v = s->values;
+            s->values = v->next;
+            free(v->value.text);
+            free(v);
+        }
+        free(s);
+    }
+}
