@@ -22,9 +22,11 @@ enum { LEFT_MAX = 50000000, COMPLAINTS_MAX = 50 };
 
 void rebuild_trouble(struct rebuild *r, const char *what, const char *why)
 {
+    (void)pthread_mutex_lock(&r->trouble);
     if (r->problems++ < COMPLAINTS_MAX) {
         (void)complain("%s: %s", what, why);
     }
+    (void)pthread_mutex_unlock(&r->trouble);
 }
 
 int rebuild_room(void **array, size_t *room, size_t count, size_t size, size_t most, struct err *e)
@@ -145,7 +147,7 @@ static int may_begin(struct rebuild *r, int *lock, struct err *e)
     if (rc == 0 && snprintf(r->desk, sizeof r->desk, "%s/run/rebuild", r->home) >= (int)sizeof r->desk - 128) {
         rc = err_set(e, ERR_ARGUMENT, 0, "the path of the home directory is too long");
     }
-    return rc == 0 ? spool_prepare(r->desk, e) : rc;
+    return rc;
 }
 
 /* Without the cloud nobody can tell what was imported: a setting that is only missing in this shell must not send everything again. */
@@ -170,7 +172,7 @@ static void say(const struct rebuild *r, const struct state_rebuilt *out)
                  "from S3: %lld instances in %lld batches (%lld with an import job), %lld without a spool file\n"
                  "  %lld wait for their job's results or end, %lld for results that are there, %lld will be imported\n"
                  "from the spool: %lld instances that were in no job, %lld of them were quarantined and are judged again\n",
-                 r->job_count, r->instances, r->batches, r->with_job, r->released, (long long)out->to_follow, (long long)out->to_read,
+                 r->job_count, r->instances, (long long)out->batches, (long long)out->with_job, r->released, (long long)out->to_follow, (long long)out->to_read,
                  (long long)out->to_start, r->received, r->judged_again);
     if (out->unknown) {
         (void)printf("failed: %lld instances whose import nobody can tell; see `storescpctl stuck`\n", (long long)out->unknown);
@@ -196,6 +198,7 @@ int command_rebuild(struct request *q)
         return complain("the settings are wrong, see `storescpctl config`");
     }
     (void)umask(077);
+    (void)pthread_mutex_init(&r->trouble, NULL);
     r->config = q->config;
     r->home = q->home;
     r->prefix = config_text(q->config, CFG_S3_PREFIX);
@@ -224,6 +227,7 @@ int command_rebuild(struct request *q)
     }
     free(r->jobs);
     free(r->left);
+    (void)pthread_mutex_destroy(&r->trouble);
     free(r);
     if (lock != -1) {
         (void)close(lock);

@@ -11,6 +11,7 @@
 #include "common/state/state.h"
 #include "control/control.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 
 /* ---- the cloud ------------------------------------------------------------------------------------------------------------ */
@@ -29,6 +30,7 @@ struct cloud_object {
 
 enum { CLOUD_HEAD_BYTES = 256 * 1024 };
 
+/* A struct cloud belongs to one thread at a time; several may be open. */
 int cloud_open(struct cloud **out, const struct config *c, struct err *e);
 void cloud_close(struct cloud **c);
 /* Every object below <s3_prefix>/, in the order of the keys. */
@@ -73,15 +75,16 @@ struct rebuild {
     struct left_file *left; /* by id */
     size_t left_count, left_room;
     char batch[STATE_ID_SIZE]; /* the one that was made last */
-    struct job_entry *job;     /* its job, or NULL */
-    char key[600];             /* object that was taken last */
-    long long objects, foreign, batches, with_job, instances, released, received, judged_again, held, refused, problems;
+    pthread_mutex_t trouble;   /* guards problems */
+    long long objects, foreign, instances, released, received, judged_again, held, refused, problems;
 };
 
-/* Says what a person should know; counts as a problem. */
+/* Says what a person should know; counts as a problem. Any thread. */
 void rebuild_trouble(struct rebuild *r, const char *what, const char *why);
 /* Grows an array of `size`-byte entries for one more; ERR_MEMORY beyond `most`. */
 int rebuild_room(void **array, size_t *room, size_t count, size_t size, size_t most, struct err *e);
+/* The job of a batch, or NULL. */
+struct job_entry *rebuild_job(const struct rebuild *r, const char *batch);
 /* Makes the row of a batch, with the job that belongs to it; cheap when it was the last one. */
 int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, struct err *e);
 void rebuild_fill(struct state_rebuilt_instance *out, const struct spool_meta *m);

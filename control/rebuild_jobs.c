@@ -83,7 +83,7 @@ int rebuild_read_jobs(struct rebuild *r, struct err *e)
     return 0;
 }
 
-static struct job_entry *job_of(struct rebuild *r, const char *batch)
+struct job_entry *rebuild_job(const struct rebuild *r, const char *batch)
 {
     size_t low = 0;
     size_t high = r->job_count;
@@ -109,7 +109,7 @@ int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, s
     if (strcmp(r->batch, batch) == 0) {
         return 0;
     }
-    struct job_entry *job = job_of(r, batch);
+    const struct job_entry *job = rebuild_job(r, batch);
     const char *bucket = config_text(r->config, CFG_DICOM_BUCKET);
     const char *output_bucket = config_text(r->config, CFG_OUTPUT_BUCKET);
     (void)snprintf(input, sizeof input, "s3://%s/%s/%s/", bucket, r->prefix, batch);
@@ -119,21 +119,17 @@ int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, s
                                     .datastore_id = config_text(r->config, CFG_DATASTORE_ID),
                                     .role_arn = config_text(r->config, CFG_DATA_ACCESS_ROLE_ARN)};
     if (job) {
-        job->seen_count = 0; /* objects come batch by batch */
         b.job = job->is_listed ? REBUILT_JOB_LISTED : REBUILT_JOB_RESULTS;
         b.job_id = job->job_id;
         b.job_status = job->is_listed ? job->status : "COMPLETED";
         b.submitted_ms = job->submitted_ms;
         b.output_uri = job->output_uri[0] ? job->output_uri : output;
-        r->with_job++;
     } else {
         b.job = r->started_ms - id_time_ms(batch) < LISTED_MS ? REBUILT_NO_JOB : REBUILT_JOB_UNKNOWN;
     }
     int rc = state_rebuild_batch(r->state, &b, e);
     if (rc == 0) {
         (void)snprintf(r->batch, sizeof r->batch, "%s", batch);
-        r->job = job;
-        r->batches++;
     }
     return rc;
 }
@@ -241,9 +237,7 @@ int rebuild_read_results(struct rebuild *r, struct err *e)
     }
     r->batch[0] = '\0';
     for (size_t i = 0; rc == 0 && i < r->job_count; i++) {
-        int64_t seen = r->jobs[i].seen_count;
         rc = read_results(r, &r->jobs[i], e);
-        r->jobs[i].seen_count = seen;
     }
     return rc;
 }

@@ -1,6 +1,9 @@
 /*
  * rebuild_objects - every object <s3_prefix>/<batch>/<instance>.dcm: its batch and its instance get their rows. What the instance is
  * stands in the head of its spool file, or in the first bytes of the object if that was released.
+ *
+ * An object takes one or two requests, so THREADS of them are looked at side by side, each with a struct cloud and a desk of its own. This
+ * thread lists and fills a queue; what touches the database, the counters or the queue holds pool.lock; requests and files do not.
  */
 #include "common/dicom/scan.h"
 #include "common/runtime/runtime.h"
@@ -10,7 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { PROGRESS_EVERY = 10000 };
+enum { PROGRESS_EVERY = 10000, THREADS = 16, QUEUE = 64, KEY_MAX = 512 };
 
 /* "<prefix>/<batch>/<instance>.dcm" -> its parts; false if it is none of ours. */
 static bool key_parts(const char *key, const char *prefix, char batch[STATE_ID_SIZE], char id[STATE_ID_SIZE])
@@ -26,15 +29,15 @@ static bool key_parts(const char *key, const char *prefix, char batch[STATE_ID_S
 }
 
 /* Lays the head of an object on the desk as a file with a hole of the right size, so that the spool's own reader judges it. */
-static int fetch_head(struct rebuild *r, const char *key, const char *id, int64_t bytes, struct err *e)
+static int fetch_head(struct cloud *cloud, const char *desk, const char *key, const char *id, int64_t bytes, struct err *e)
 {
     char path[PATH_SIZE + 64];
-    (void)snprintf(path, sizeof path, "%s/spool/obj/%s.dcm", r->desk, id);
+    (void)snprintf(path, sizeof path, "%s/spool/obj/%s.dcm", desk, id);
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd == -1) {
         return err_set(e, err_from_errno(errno), errno, "%s", path);
     }
-    int rc = cloud_object_head(r->cloud, key, fd, e);
+    int rc = cloud_object_head(cloud, key, fd, e);
     if (rc == 0 && ftruncate(fd, bytes) == -1) {
         rc = err_set(e, err_from_errno(errno), errno, "%s", path);
     }
@@ -79,7 +82,8 @@ void rebuild_identity(const char *home, const char *id, struct state_identity *o
 
 /* What the object is. The spool file tells when it is there and whole, otherwise the object's own first bytes. ERR_SPOOL_DAMAGED: it is
  * no file of ours. */
-static int describe(struct rebuild *r, const char *key, const char *id, int64_t bytes, struct state_rebuilt_instance *out, struct err *e)
+static int describe(struct rebuild *r, struct cloud *cloud, const char *desk, const char *key, const char *id, int64_t bytes,
+                    struct state_rebuilt_instance *out, struct err *e)
 {
     struct spool_meta meta;
     struct cloud_object object;
@@ -89,7 +93,7 @@ static int describe(struct rebuild *r, const char *key, const char *id, int64_t 
     if (file >= 0) {
         (void)close(file);
     }
-    int rc = cloud_object_look(r->cloud, key, &object, e);
+    int rc = cloud_object_look(cloud, key, &object, e);
     bool is_whole = rc == 0 && out->has_spool && spool_read_meta(r->home, id, 1, &meta, e) == 0;
     if (rc == 0 && out->has_spool && !is_whole) {
         rebuild_trouble(r, id, "its spool file is damaged; the object in S3 is what counts");
@@ -99,74 +103,212 @@ static int describe(struct rebuild *r, const char *key, const char *id, int64_t 
                                 "state.db run `rebuild` again");
     }
     if (rc == 0 && !is_whole) {
-        rc = fetch_head(r, key, id, bytes, e);
-        rc = rc == 0 ? spool_read_meta(r->desk, id, 0, &meta, e) : rc;
+        rc = fetch_head(cloud, desk, key, id, bytes, e);
+        rc = rc == 0 ? spool_read_meta(desk, id, 0, &meta, e) : rc;
         meta.file_crc32c = rc == 0 && object.has_crc32c ? object.crc32c : 0;
     }
     if (rc == 0) {
-        rebuild_identity(is_whole ? r->home : r->desk, id, &out->identity);
+        rebuild_identity(is_whole ? r->home : desk, id, &out->identity);
         rebuild_fill(out, &meta);
         (void)snprintf(out->etag, sizeof out->etag, "%s", object.etag);
     }
     if (!is_whole) {
-        (void)spool_release(r->desk, id, NULL);
+        (void)spool_release(desk, id, NULL);
     }
     return rc;
 }
 
-static int take_object(void *ctx, const char *key, int64_t bytes)
+/* ---- side by side ---------------------------------------------------------------------------------------------------------- */
+
+struct item {
+    char key[KEY_MAX];
+    int64_t bytes;
+};
+struct pool {
+    struct rebuild *r;
+    pthread_mutex_t lock;
+    pthread_cond_t is_filled, has_room;
+    struct item queue[QUEUE];
+    size_t first, count;
+    bool is_closed; /* nothing comes any more */
+    int rc;         /* the first error: everybody ends */
+    struct err why;
+    /* the listing's own, not shared */
+    char key[KEY_MAX], batch[STATE_ID_SIZE];
+    struct job_entry *job;
+};
+struct worker {
+    struct pool *pool;
+    struct cloud *cloud;
+    char desk[PATH_SIZE + 16];
+    pthread_t thread;
+};
+
+/* Rows of one object. Holds the lock. */
+static int record(struct rebuild *r, const char *key, const struct state_rebuilt_instance *one, struct err *e)
 {
-    struct rebuild *r = ctx;
-    struct err e = {0};
-    struct state_rebuilt_instance one;
     enum state_rebuilt_place place = PLACE_SAME;
-    memset(&one, 0, sizeof one);
+    int rc = rebuild_batch(r, one->i.batch, one->identity.study_uid, e);
+    rc = rc == 0 ? state_rebuild_instance(r->state, one, &place, e) : rc;
+    if (rc == 0 && place == PLACE_AMBIGUOUS) {
+        rebuild_trouble(r, key, "the same instance stands under another batch that was not started either, and both would import it: delete "
+                                "this object before `storescpctl up`");
+    }
+    r->instances += rc == 0 && place == PLACE_NEW;
+    r->released += rc == 0 && place == PLACE_NEW && !one->has_spool;
+    return rc;
+}
+
+static int take_object(struct worker *w, const struct item *item, struct err *e)
+{
+    struct rebuild *r = w->pool->r;
+    struct state_rebuilt_instance one;
     char id[STATE_ID_SIZE];
-    if (!key_parts(key, r->prefix, one.i.batch, id)) {
+    memset(&one, 0, sizeof one);
+    (void)key_parts(item->key, r->prefix, one.i.batch, id); /* the listing has seen that it is one of ours */
+    (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s", item->key);
+    (void)pthread_mutex_lock(&w->pool->lock);
+    int known = state_rebuild_knows(r->state, id, one.i.batch, e);
+    r->instances += known == 1;
+    (void)pthread_mutex_unlock(&w->pool->lock);
+    if (known != 0) {
+        return known < 0 ? known : 0;
+    }
+    int rc = describe(r, w->cloud, w->desk, item->key, id, item->bytes, &one, e);
+    if (rc == ERR_AWS_NOT_FOUND) {
+        return 0; /* deleted since it was listed */
+    }
+    if (rc == ERR_SPOOL_DAMAGED) {
+        rebuild_trouble(r, item->key, "is no file of ours, or another one than its head says; left alone, but an import job of its batch takes "
+                                      "everything below its prefix");
+        return 0;
+    }
+    if (rc == 0) {
+        (void)pthread_mutex_lock(&w->pool->lock);
+        rc = record(r, item->key, &one, e);
+        (void)pthread_mutex_unlock(&w->pool->lock);
+    }
+    return rc;
+}
+
+static void *work(void *ctx)
+{
+    struct worker *w = ctx;
+    struct pool *p = w->pool;
+    (void)pthread_mutex_lock(&p->lock);
+    while (p->rc == 0) {
+        while (p->count == 0 && !p->is_closed && p->rc == 0) {
+            (void)pthread_cond_wait(&p->is_filled, &p->lock);
+        }
+        if (p->count == 0 || p->rc != 0) {
+            break;
+        }
+        struct item item = p->queue[p->first];
+        struct err e = {0};
+        p->first = (p->first + 1) % QUEUE;
+        p->count--;
+        (void)pthread_cond_signal(&p->has_room);
+        (void)pthread_mutex_unlock(&p->lock);
+        int rc = take_object(w, &item, &e);
+        (void)pthread_mutex_lock(&p->lock);
+        if (rc != 0 && p->rc == 0) {
+            p->rc = rc;
+            (void)err_set(&p->why, rc, 0, "%.120s: %.190s", item.key, e.text);
+        }
+    }
+    (void)pthread_cond_broadcast(&p->is_filled);
+    (void)pthread_cond_broadcast(&p->has_room);
+    (void)pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* For the listing: counts the object and puts it into the queue. */
+static int put(void *ctx, const char *key, int64_t bytes)
+{
+    struct pool *p = ctx;
+    struct rebuild *r = p->r;
+    char batch[STATE_ID_SIZE];
+    char id[STATE_ID_SIZE];
+    if (strlen(key) >= KEY_MAX || !key_parts(key, r->prefix, batch, id)) {
         r->foreign++;
         return 0;
     }
     if (++r->objects % PROGRESS_EVERY == 0) {
         (void)fprintf(stderr, "storescpctl: %lld objects so far\n", r->objects);
     }
-    if (strcmp(key, r->key) <= 0) { /* the listing broke off and begins anew */
-        r->batch[0] = '\0';
-    }
-    (void)snprintf(r->key, sizeof r->key, "%s", key);
-    (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s", key);
-    int known = state_rebuild_knows(r->state, id, one.i.batch, &e);
-    int rc = known < 0 ? known : 0;
-    if (known == 0) {
-        rc = describe(r, key, id, bytes, &one, &e);
-        if (rc == ERR_AWS_NOT_FOUND) {
-            return 0; /* deleted since it was listed */
-        }
-        if (rc == ERR_SPOOL_DAMAGED) {
-            rebuild_trouble(r, key, "is no file of ours, or another one than its head says; left alone, but an import job of its batch takes "
-                                    "everything below its prefix");
-            return 0;
+    /* Objects come batch by batch; a listing that broke off begins anew. */
+    if (strcmp(key, p->key) <= 0 || strcmp(batch, p->batch) != 0) {
+        (void)snprintf(p->batch, sizeof p->batch, "%s", batch);
+        p->job = rebuild_job(r, batch);
+        if (p->job) {
+            p->job->seen_count = 0;
         }
     }
-    rc = rc == 0 ? rebuild_batch(r, one.i.batch, one.identity.study_uid, &e) : rc;
-    if (rc == 0 && r->job) {
-        r->job->seen_count++; /* also for a known one */
+    (void)snprintf(p->key, sizeof p->key, "%s", key);
+    if (p->job) {
+        p->job->seen_count++;
     }
-    if (rc == 0 && known == 0) {
-        rc = state_rebuild_instance(r->state, &one, &place, &e);
-        if (rc == 0 && place == PLACE_AMBIGUOUS) {
-            rebuild_trouble(r, key, "the same instance stands under another batch that was not started either, and both would import it: delete "
-                                    "this object before `storescpctl up`");
-        }
+    (void)pthread_mutex_lock(&p->lock);
+    while (p->count == QUEUE && p->rc == 0) {
+        (void)pthread_cond_wait(&p->has_room, &p->lock);
     }
-    if (rc != 0) {
-        return complain("%s: %s", key, e.text), rc;
+    int rc = p->rc;
+    if (rc == 0) {
+        struct item *item = &p->queue[(p->first + p->count++) % QUEUE];
+        (void)snprintf(item->key, sizeof item->key, "%s", key);
+        item->bytes = bytes;
+        (void)pthread_cond_signal(&p->is_filled);
     }
-    r->instances += place == PLACE_NEW || known == 1;
-    r->released += place == PLACE_NEW && !one.has_spool;
-    return 0;
+    (void)pthread_mutex_unlock(&p->lock);
+    return rc;
+}
+
+static int begin(struct worker *w, struct pool *p, size_t number, struct err *e)
+{
+    w->pool = p;
+    (void)snprintf(w->desk, sizeof w->desk, "%s/%zu", p->r->desk, number);
+    int rc = spool_prepare(w->desk, e);
+    rc = rc == 0 ? cloud_open(&w->cloud, p->r->config, e) : rc;
+    if (rc == 0 && pthread_create(&w->thread, NULL, work, w) != 0) {
+        rc = err_set(e, ERR_MEMORY, 0, "rebuild cannot start a thread");
+        cloud_close(&w->cloud);
+    }
+    return rc;
 }
 
 int rebuild_read_objects(struct rebuild *r, struct err *e)
 {
-    return cloud_each_object(r->cloud, take_object, r, e);
+    struct pool *p = calloc(1, sizeof *p);
+    struct worker *workers = calloc(THREADS, sizeof *workers);
+    size_t count = 0;
+    int rc = p && workers ? 0 : err_set(e, ERR_MEMORY, 0, "rebuild");
+    if (rc == 0) {
+        p->r = r;
+        (void)pthread_mutex_init(&p->lock, NULL);
+        (void)pthread_cond_init(&p->is_filled, NULL);
+        (void)pthread_cond_init(&p->has_room, NULL);
+        while (rc == 0 && count < THREADS) {
+            rc = begin(&workers[count], p, count, e);
+            count += rc == 0;
+        }
+        rc = rc == 0 ? cloud_each_object(r->cloud, put, p, e) : rc;
+        (void)pthread_mutex_lock(&p->lock);
+        p->is_closed = true;
+        p->count = rc == 0 ? p->count : 0; /* what is left counts only if the listing was whole */
+        (void)pthread_cond_broadcast(&p->is_filled);
+        (void)pthread_mutex_unlock(&p->lock);
+        for (size_t i = 0; i < count; i++) {
+            (void)pthread_join(workers[i].thread, NULL);
+            cloud_close(&workers[i].cloud);
+        }
+        if (p->rc != 0) { /* the listing ended because of this */
+            rc = err_set(e, p->rc, 0, "%s", p->why.text);
+        }
+        (void)pthread_cond_destroy(&p->has_room);
+        (void)pthread_cond_destroy(&p->is_filled);
+        (void)pthread_mutex_destroy(&p->lock);
+    }
+    free(workers);
+    free(p);
+    return rc;
 }

@@ -276,7 +276,8 @@ static int count_kinds(struct state *s, struct state_rebuilt *out, struct err *e
 {
     static const char *const states[] = {"closed", "running", "reconciling", "done"};
     int64_t *const counts[] = {&out->to_start, &out->to_follow, &out->to_read, &out->unknown};
-    int rc = 0;
+    int rc = state_number(s, &out->batches, 0, e, "SELECT count(*) FROM batch", "");
+    rc = rc == 0 ? state_number(s, &out->with_job, 0, e, "SELECT count(*) FROM import_job", "") : rc;
     for (size_t i = 0; rc == 0 && i < 4; i++) {
         rc = state_number(s, counts[i], 0, e,
                           "SELECT count(*) FROM instance i JOIN batch b ON b.id = i.batch WHERE i.state = 'uploaded' AND b.state = ?1", "t",

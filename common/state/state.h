@@ -293,6 +293,7 @@ int state_rebuild_received(struct state *s, const struct state_received *r, cons
                            const char *remedy, struct err *e);
 struct state_rebuilt {
     int64_t to_start, to_follow, to_read, unknown; /* instances, by the kind of their batch's job */
+    int64_t batches, with_job;
 };
 /* Gives every instance the state that its batch implies, ends empty batches, takes the mark away. */
 int state_rebuild_end(struct state *s, struct state_rebuilt *out, struct err *e);
