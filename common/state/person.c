@@ -52,11 +52,21 @@ static int read_refused(struct state *s, const char *sql, const char *who, struc
     return step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for refused instances");
 }
 
+/* A failed one goes straight to its upload, unless its image has come again meanwhile: then the validator must look at both, or the same
+ * image would be imported twice. */
 static int retry_one(struct state *s, const struct refused *r, bool accept, int64_t now, struct err *e)
 {
     char batch[STATE_ID_SIZE];
-    bool upload = r->has_failed && r->study[0];
-    int rc = state_move(s, r->id, -1, r->has_failed ? "failed" : "quarantined", upload ? "validated" : "received", now, NULL,
+    int64_t came_again = 0;
+    int rc = state_number(s, &came_again, 0, e,
+                          "SELECT 1 FROM instance o INDEXED BY instance_sop WHERE o.sop_instance_uid = (SELECT sop_instance_uid FROM instance WHERE id = ?1) "
+                          "AND o.id <> ?1 AND o.state IN ('validated', 'uploaded', 'importing', 'imported') LIMIT 1",
+                          "t", r->id);
+    if (rc != 0) {
+        return rc;
+    }
+    bool upload = r->has_failed && r->study[0] && !came_again;
+    rc = state_move(s, r->id, -1, r->has_failed ? "failed" : "quarantined", upload ? "validated" : "received", now, NULL,
                         accept ? "retried by a person, another content accepted" : "retried by a person", e);
     if (rc == 0) {
         rc = state_run(s, NULL, e,

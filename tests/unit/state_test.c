@@ -176,9 +176,46 @@ static void a_twin_that_nobody_compared_makes_no_duplicate(void **in)
     state_close(&second);
 }
 
+/*
+ * An image failed, its sender was asked to send it again, and the second one is on its way. Then somebody says `retry ALL`. The first went
+ * straight to its upload, and the image would have been imported twice.
+ */
+static void a_retried_one_that_came_again_is_a_duplicate(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    char first[27];
+    char second[27];
+    struct state_instance claim;
+    struct err why = {.code = ERR_AWS_REJECTED, .text = "refused"};
+    size_t claimed = 0;
+    int64_t count = 0;
+    receive(f, "1.2.3.6", 1, first);
+    assert_int_equal(validate_one(f, first), VERDICT_VALIDATED);
+    assert_int_equal(state_claim(f->uploader, STAGE_UPLOADER, &claim, 1, &claimed, &e), 0);
+    assert_int_equal(claimed, 1);
+    assert_int_equal(state_refuse(f->uploader, &claim, &why, NULL, &e), 0);
+    receive(f, "1.2.3.6", 1, second);
+    assert_int_equal(validate_one(f, second), VERDICT_VALIDATED);
+    assert_int_equal(state_retry(f->importer, "ALL", false, &count, &e), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(validate(f, first, second).verdict, VERDICT_DUPLICATE);
+    upload_one(f, &claim);
+    assert_string_equal(claim.r.id, second);
+    /* without a second one the way stays the short one */
+    receive(f, "1.2.3.7", 1, first);
+    assert_int_equal(validate_one(f, first), VERDICT_VALIDATED);
+    assert_int_equal(state_claim(f->uploader, STAGE_UPLOADER, &claim, 1, &claimed, &e), 0);
+    assert_int_equal(state_refuse(f->uploader, &claim, &why, NULL, &e), 0);
+    assert_int_equal(state_retry(f->importer, first, false, &count, &e), 0);
+    upload_one(f, &claim);
+    assert_string_equal(claim.r.id, first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_retried_one_that_came_again_is_a_duplicate, set_up, tear_down),
         cmocka_unit_test_setup_teardown(from_received_to_imported, set_up, tear_down),
         cmocka_unit_test_setup_teardown(unmentioned_goes_to_a_new_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dead_workers_claims_are_free, set_up, tear_down),
