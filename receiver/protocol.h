@@ -33,7 +33,7 @@ int association_main(const struct config *config, int channel);
 /* The body of the recorder. Returns the exit code. */
 int recorder_main(const struct config *config);
 
-/* Which services we take (docs/conformance.md): pure. */
+/* Which services we take (docs/dicom-conformance-statement.md): pure. */
 int policy_negotiate(const struct config *config, const char *abstract_syntax, const char *const *transfer_syntaxes, int count);
 /* 0, or source << 8 | reason of the rejection (PS3.8 table 9-21). */
 int policy_request(const struct config *config, const char *calling, const char *called);
