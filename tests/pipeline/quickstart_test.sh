@@ -27,7 +27,7 @@ runs() { # output file, seconds: it got as far as to stay up; a process that end
     sleep 0.1
   done
 }
-says() { grep -q -- "$2" "$work/$1"; }
+says() { grep -qs -- "$2" "$work/$1"; }
 imported() { sqlite3 -readonly "$home/state/state.db" "SELECT count(*) FROM instance WHERE state = 'imported' AND job_id <> '' AND image_set_id <> ''"; }
 background() { # output file, options...: as from a terminal, that is with SIGINT not ignored
   local out=$work/$1
