@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ROUND = 64, CHORES_MS = 1000, RELEASE_MAX = 200, DEATHS_ALONE = 2, DEATHS_MAX = 5 };
+enum { ROUND = 64, CHORES_MS = 1000, RELEASE_MAX = 200, DEATHS_ALONE = 2, DEATHS_MAX = 5, UNFINISHED_MAX = 1024 };
 
 struct validator {
     struct config *config;
@@ -306,6 +306,23 @@ static void chores(struct validator *v)
     release_files(v);
 }
 
+/* COMMIT of `quarantined` first, then the rename: a validator that died in between left the file in obj/. It can only be one of the newest. */
+static void finish_quarantine(struct validator *v)
+{
+    static char ids[UNFINISHED_MAX][STATE_ID_SIZE];
+    struct err e = {0};
+    size_t count = 0;
+    if (state_quarantined_last(v->state, ids, UNFINISHED_MAX, &count, &e) != 0) {
+        log_warning("quarantine_not_looked_at", "reason=\"%s\"", e.text);
+    }
+    for (size_t i = 0; i < count; i++) {
+        int rc = spool_quarantine(v->home, ids[i], &e);
+        if (rc != 0 && rc != ERR_NOT_FOUND) {
+            log_warning("file_not_quarantined", "instance=%s reason=\"%s\"", ids[i], e.text);
+        }
+    }
+}
+
 static int start(struct validator *v, const char *home, struct err *e)
 {
     int rc = config_load(&v->config, home, e);
@@ -350,6 +367,7 @@ int main(int argc, char **argv)
         config_free(&v.config);
         return err_class_of(rc) == ERR_CLASS_CONFIG ? 78 : 1;
     }
+    finish_quarantine(&v);
     log_info("started", "worker=%s", state_worker_name(v.state));
     ready_tell();
     const int stop = stop_fd();

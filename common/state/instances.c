@@ -452,3 +452,19 @@ int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, st
     }
     return state_end(s, rc, e);
 }
+
+int state_quarantined_last(struct state *s, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count, struct err *e)
+{
+    *count = 0;
+    sqlite3_stmt *q = state_prepare(
+        s, "SELECT id FROM instance INDEXED BY instance_state WHERE state = 'quarantined' AND released_ms IS NULL ORDER BY changed_ms DESC LIMIT ?1", e);
+    if (!q || state_bind(q, "i", (int64_t)limit) != 0) {
+        return ERR_DATABASE;
+    }
+    int step = SQLITE_DONE;
+    while (*count < limit && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        state_column(q, 0, ids[(*count)++], STATE_ID_SIZE);
+    }
+    (void)sqlite3_reset(q);
+    return step == SQLITE_DONE || step == SQLITE_ROW ? 0 : state_sql_error(s, e, "look for quarantined instances");
+}

@@ -216,6 +216,9 @@ int state_releasable_dropped(struct state *s, int64_t keep_ms, char (*ids)[STATE
                              struct err *e);
 int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, struct err *e);
 
+/* The newest quarantined instances, up to limit: a crash may have left their files in obj/. */
+int state_quarantined_last(struct state *s, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count, struct err *e);
+
 /* ---- housekeeping ------------------------------------------------------------------------------------------------------ */
 /* Makes due what a clock that was set back had put off; RESTART checkpoint under the write lock when the WAL is larger than 16 MiB.
  * Call once a second or so from any stage but the receiver. */
