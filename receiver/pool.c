@@ -83,10 +83,10 @@ void pool_fill(struct pool *pool)
 
 /* ---- accepting -------------------------------------------------------------------------------------------------------------- */
 
-int pool_listen(struct pool *p, struct err *e)
+static int listen_on(const struct config *config, enum config_key port_key, int *out, struct err *e)
 {
-    const struct config *config = p->config;
-    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)config_int(config, CFG_SCP_PORT))};
+    long long port = config_int(config, port_key);
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
     const char *text = config_text(config, CFG_SCP_ADDRESS);
     char mapped[80];
     int on = 1;
@@ -103,13 +103,35 @@ int pool_listen(struct pool *p, struct err *e)
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on); /* several receivers share the port */
     if (bind(fd, (struct sockaddr *)&address, sizeof address) == -1 || listen(fd, BACKLOG) == -1) {
-        int rc = err_set(e, ERR_CONFIG, errno, "cannot listen on port %lld; is another program on it?",
-                         config_int(config, CFG_SCP_PORT));
+        int rc = err_set(e, ERR_CONFIG, errno, "cannot listen on port %lld (%s); is another program on it?", port, config_describe(port_key)->name);
         (void)close(fd);
         return rc;
     }
-    p->listener = fd;
+    *out = fd;
     return 0;
+}
+
+int pool_listen(struct pool *p, struct err *e)
+{
+    long long plain = config_int(p->config, CFG_SCP_PORT);
+    long long tls = config_int(p->config, CFG_TLS_PORT);
+    if (plain == tls) { /* two sockets on one port would share its connections by chance */
+        return err_set(e, ERR_CONFIG, 0, plain == 0 ? "scp_port and tls_port are both 0: nobody could connect"
+                                                    : "scp_port and tls_port are the same: give tls_port another one, such as 2762");
+    }
+    int rc = plain > 0 ? listen_on(p->config, CFG_SCP_PORT, &p->listener, e) : 0;
+    return rc == 0 && tls > 0 ? listen_on(p->config, CFG_TLS_PORT, &p->tls_listener, e) : rc;
+}
+
+void pool_stop_listening(struct pool *p)
+{
+    int *both[] = {&p->listener, &p->tls_listener};
+    for (size_t i = 0; i < 2; i++) {
+        if (*both[i] != -1) {
+            (void)close(*both[i]);
+            *both[i] = -1;
+        }
+    }
 }
 
 static void peer_text(int fd, char *out, size_t size)
@@ -135,7 +157,7 @@ static void turn_away(int fd)
     (void)close(fd);
 }
 
-static void hand_over(struct pool *pool, struct process *p, int fd)
+static void hand_over(struct pool *pool, struct process *p, int fd, bool is_tls)
 {
     struct packet job;
     char control[CMSG_SPACE(sizeof(int))];
@@ -144,6 +166,7 @@ static void hand_over(struct pool *pool, struct process *p, int fd)
     memset(&job, 0, sizeof job);
     memset(control, 0, sizeof control);
     job.kind = PACKET_JOB;
+    job.is_tls = is_tls;
     id_new(job.association);
     peer_text(fd, job.peer, sizeof job.peer);
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
@@ -158,7 +181,7 @@ static void hand_over(struct pool *pool, struct process *p, int fd)
     (void)close(fd);
 }
 
-void pool_accept(struct pool *pool)
+void pool_accept(struct pool *pool, bool is_tls)
 {
     for (int i = 0; i < 64; i++) {
         struct process *p = NULL;
@@ -170,7 +193,7 @@ void pool_accept(struct pool *pool)
         if (!p && pool->alive < config_int(pool->config, CFG_MAXIMUM_ASSOCIATIONS)) {
             return; /* the pool grows in this turn; the connection waits in the backlog */
         }
-        int fd = accept4(pool->listener, NULL, NULL, SOCK_CLOEXEC);
+        int fd = accept4(is_tls ? pool->tls_listener : pool->listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd == -1) {
             return;
         }
@@ -179,7 +202,7 @@ void pool_accept(struct pool *pool)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
         if (p) {
-            hand_over(pool, p, fd);
+            hand_over(pool, p, fd, is_tls);
         } else {
             log_warning("association_turned_away", "reason=\"maximum_associations are open\" remedy=\"raise it or add a receiver\"");
             turn_away(fd);

@@ -7,6 +7,8 @@
 
 #include "common/spool/spool.h"
 
+#include <stdbool.h>
+
 enum packet_kind {
     PACKET_JOB = 1, /* recorder -> association: serve this socket */
     PACKET_STORED,  /* association -> recorder: the file's bytes are durable; make entry and record durable */
@@ -25,6 +27,8 @@ struct packet {
     int stored, refused;    /* ENDED */
     char outcome[160];      /* ENDED */
     char calling[20], called[20];
+    bool is_tls;            /* JOB: accepted on tls_port */
+    char tls[400];          /* ENDED: version, cipher suite and certificate's subject, or empty */
 };
 
 struct config;

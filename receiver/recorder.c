@@ -87,6 +87,7 @@ static void end_association(struct recorder *r, struct process *p, const struct 
     memcpy(a->calling_ae, packet->calling, sizeof a->calling_ae);
     memcpy(a->called_ae, packet->called, sizeof a->called_ae);
     memcpy(a->outcome, packet->outcome, sizeof a->outcome);
+    memcpy(a->tls, packet->tls, sizeof a->tls);
     a->began_ms = packet->association_began_ms;
     a->ended_ms = clock_wall_ms();
     a->stored = packet->stored;
@@ -175,11 +176,12 @@ static void housekeeping(struct recorder *r)
 
 static void turn(struct recorder *r, struct group *g, bool accepting)
 {
-    static struct pollfd fds[PROCESSES_MAX + 2];
-    static struct process *owner[PROCESSES_MAX + 2];
+    static struct pollfd fds[PROCESSES_MAX + 3];
+    static struct process *owner[PROCESSES_MAX + 3];
     nfds_t count = 0;
     fds[count++] = (struct pollfd){stop_fd(), (short)(accepting ? POLLIN : 0), 0};
     fds[count++] = (struct pollfd){accepting ? r->pool.listener : -1, POLLIN, 0};
+    fds[count++] = (struct pollfd){accepting ? r->pool.tls_listener : -1, POLLIN, 0};
     for (size_t i = 0; i < r->pool.process_count; i++) {
         if (r->pool.processes[i].channel != -1) {
             owner[count] = &r->pool.processes[i];
@@ -187,7 +189,7 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
         }
     }
     if (poll(fds, count, r->looking ? 5 : 500) > 0) {
-        for (nfds_t i = 2; i < count && g->count < GROUP_MAX; i++) {
+        for (nfds_t i = 3; i < count && g->count < GROUP_MAX; i++) {
             if (fds[i].revents) {
                 read_process(r, owner[i], g);
             }
@@ -198,8 +200,10 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
     }
     if (accepting) {
         pool_fill(&r->pool);
-        if (fds[1].revents) {
-            pool_accept(&r->pool);
+        for (nfds_t i = 1; i <= 2; i++) {
+            if (fds[i].revents) {
+                pool_accept(&r->pool, i == 2);
+            }
         }
     }
     r->looking = adoption_step(&r->adoption);
@@ -214,7 +218,7 @@ int recorder_main(const struct config *config)
     r.home = config_home(config);
     r.pool.config = config;
     r.pool.home = r.home;
-    r.pool.listener = -1;
+    r.pool.listener = r.pool.tls_listener = -1;
     r.adoption.lock = -1;
     int rc = stop_install(&e);
     rc = rc == 0 ? spool_prepare(r.home, &e) : rc;
@@ -230,12 +234,13 @@ int recorder_main(const struct config *config)
         return rc == ERR_CONFIG || rc == ERR_SCHEMA ? 78 : 1;
     }
     pool_fill(&r.pool);
-    log_info("started", "worker=%s port=%lld", state_worker_name(r.state), config_int(config, CFG_SCP_PORT));
+    log_info("started", "worker=%s port=%lld tls_port=%lld", state_worker_name(r.state), config_int(config, CFG_SCP_PORT),
+             config_int(config, CFG_TLS_PORT));
     ready_tell();
     while (!stop_requested()) {
         turn(&r, &g, true);
     }
-    (void)close(r.pool.listener);
+    pool_stop_listening(&r.pool);
     int64_t until = clock_mono_ms() + config_int(config, CFG_DRAIN_S) * 1000;
     while (r.pool.busy > 0 && clock_mono_ms() < until) {
         turn(&r, &g, false);

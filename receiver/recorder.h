@@ -25,17 +25,18 @@ struct process {
 struct pool {
     const struct config *config;
     const char *home;
-    int listener;
+    int listener, tls_listener; /* -1: no such port */
     struct process processes[PROCESSES_MAX];
     size_t process_count; /* slots in use are below it */
     int busy, alive;
 };
 
-int pool_listen(struct pool *p, struct err *e);
+int pool_listen(struct pool *p, struct err *e); /* on scp_port and on tls_port */
+void pool_stop_listening(struct pool *p);
 /* Keeps spare_associations processes ready, never more than maximum_associations in all; a few in each call. */
 void pool_fill(struct pool *p);
-/* Hands waiting connections to idle processes; turns them away when maximum_associations are open. */
-void pool_accept(struct pool *p);
+/* Hands waiting connections of one listener to idle processes; turns them away when maximum_associations are open. */
+void pool_accept(struct pool *p, bool is_tls);
 void pool_drop(struct pool *p, struct process *process);
 
 /* Looks for complete files without a row, a few at a time, so that nobody waits for it. */

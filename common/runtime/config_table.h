@@ -11,7 +11,8 @@
 
 #define CONFIG_TABLE(X)                                                                                                \
     /* the network side */                                                                                             \
-    X(CFG_SCP_PORT, "scp_port", "SCP_PORT", INT, "11112", 1, 65535, "port", "TCP port of the DICOM listener")          \
+    X(CFG_SCP_PORT, "scp_port", "SCP_PORT", INT, "11112", 0, 65535, "port",                                  \
+      "TCP port of the DICOM listener; 0: none, when only tls_port is wanted")                                         \
     X(CFG_SCP_ADDRESS, "scp_address", "", TEXT, "::", 0, 63, "address",                                                \
       "address to listen on; :: is every IPv6 and IPv4 address")                                                       \
     X(CFG_AE_TITLE, "ae_title", "AE_TITLE", TEXT, "STORESCP", 1, 16, "AE title", "our own AE title")                   \
@@ -36,6 +37,28 @@
     X(CFG_ACSE_TIMEOUT, "acse_timeout", "", INT, "30", 1, 3600, "s", "time for the association request to arrive")     \
     X(CFG_MAXIMUM_OBJECT_MB, "maximum_object_mb", "", INT, "5000", 1, 10000, "MB",                                     \
       "largest data set; a larger one is answered 0xA700")                                                             \
+    /* TLS at the receiver */                                                                                          \
+    X(CFG_TLS_PORT, "tls_port", "", INT, "0", 0, 65535, "port",                                                        \
+      "TCP port of the DICOM listener with TLS; 0: none (the registered one is 2762)")                                 \
+    X(CFG_TLS_CERTIFICATE, "tls_certificate", "", TEXT, "", 0, 1000, "file",                                           \
+      "our certificate and the ones that lead to its CA, PEM; like all tls files seen from the installation's directory") \
+    X(CFG_TLS_KEY, "tls_key", "", TEXT, "", 0, 1000, "file", "private key, PEM; empty: it stands in tls_certificate")  \
+    X(CFG_TLS_KEY_PASSWORD, "tls_key_password", "", SECRET, "", 0, 256, "", "password of an encrypted tls_key")        \
+    X(CFG_TLS_CA, "tls_ca", "", TEXT, "", 0, 1000, "file",                                                             \
+      "CA certificates that peers' certificates must lead to, PEM or DER; a file or a directory of files")             \
+    X(CFG_TLS_CRL, "tls_crl", "", TEXT, "", 0, 1000, "file",                                                           \
+      "revocation lists, PEM or DER, a file or a directory; empty: no certificate counts as revoked")                  \
+    X(CFG_TLS_CLIENT, "tls_client", "", TEXT, "require", 4, 7, "require|request|none",                                 \
+      "what a peer must show: a certificate, one if it has one, or nothing")                                           \
+    X(CFG_TLS_PROFILE, "tls_profile", "", TEXT, "bcp195-nd", 6, 15, "bcp195|bcp195-nd|bcp195-extended",                \
+      "cipher suites of PS3.15 annex B: with those of older peers, without, or the extended list (TLS 1.2 only)")      \
+    X(CFG_TLS_MINIMUM, "tls_minimum", "", TEXT, "1.2", 3, 3, "1.2|1.3", "lowest TLS version")                          \
+    X(CFG_TLS_REQUIRED, "tls_required", "", BOOL, "false", 0, 0, "", "refuse associations without TLS")                \
+    X(CFG_TLS_SUBJECT, "tls_subject", "", TEXT, "", 0, 4000, "list",                                                   \
+      "subjects (as the log shows them) or names (DNS:ct1.example) of the certificates that may come, separated by "   \
+      "vertical bars, with * and ?; empty: any that tls_ca stands for")                                                \
+    X(CFG_TLS_FINGERPRINT, "tls_fingerprint", "", TEXT, "", 0, 16000, "list",                                          \
+      "SHA-256 fingerprints of the certificates that may come, separated by commas; empty: any that tls_ca stands for") \
     /* spool */                                                                                                        \
     X(CFG_SPOOL_FREE_MB, "spool_free_mb", "", INT, "512", 0, 100000000, "MB",                                          \
       "free space below which instances are refused with 0xA700")                                                      \
@@ -107,6 +130,9 @@
 /* What a section [ae PATTERN] may set for single calling AE titles. */
 #define CONFIG_PER_AE(X)                                                                                               \
     X(CFG_SUPPORTED_SOP_CLASS_UIDS)                                                                                    \
-    X(CFG_MAXIMUM_OBJECT_MB)
+    X(CFG_MAXIMUM_OBJECT_MB)                                                                                           \
+    X(CFG_TLS_REQUIRED)                                                                                                \
+    X(CFG_TLS_SUBJECT)                                                                                                 \
+    X(CFG_TLS_FINGERPRINT)
 
 #endif

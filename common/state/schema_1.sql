@@ -14,7 +14,8 @@ INSERT INTO transition VALUES
 CREATE TABLE association (
   id TEXT PRIMARY KEY, peer TEXT, calling_ae TEXT, called_ae TEXT,
   began_ms INTEGER NOT NULL, ended_ms INTEGER, outcome TEXT,
-  stored INTEGER NOT NULL DEFAULT 0, refused INTEGER NOT NULL DEFAULT 0) STRICT;
+  stored INTEGER NOT NULL DEFAULT 0, refused INTEGER NOT NULL DEFAULT 0,
+  tls TEXT) STRICT; -- NULL: a plain connection
 
 CREATE TABLE instance (
   id TEXT PRIMARY KEY,

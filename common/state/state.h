@@ -52,7 +52,7 @@ struct state_received {
     int64_t received_ms; /* when the last byte had come */
 };
 struct state_association { /* one that has ended */
-    char id[STATE_ID_SIZE], peer[64], calling_ae[20], called_ae[20], outcome[160];
+    char id[STATE_ID_SIZE], peer[64], calling_ae[20], called_ae[20], outcome[160], tls[400];
     int64_t began_ms, ended_ms;
     int stored, refused;
 };
