@@ -113,7 +113,7 @@ static void the_environment_wins_and_the_line_is_named(void **in)
 static const struct {
     const char *text, *says[3];
 } wrong[] = {
-    {"scp_port = 0\n", {"scp_port", "storescp.conf line 1", "1 to 65535"}},
+    {"scp_port = -1\n", {"scp_port", "storescp.conf line 1", "0 to 65535"}},
     {"\nscp_port = 12x\n", {"scp_port", "line 2", "whole number"}},
     {"scp_port = 99999999999999999999\n", {"scp_port", "line 1", "65535"}},
     {"scp_port =\n", {"scp_port", "line 1", "whole number"}},
@@ -141,7 +141,7 @@ static void what_is_wrong_is_said_in_words(void **in)
         assert_string_equal(e.text, config_problem(f->config, 0));
     }
     struct err e = {0};
-    assert_int_equal(load(f, "scp_port = 0\nbatch_max_count = 5001\n", &e), ERR_CONFIG);
+    assert_int_equal(load(f, "scp_port = -1\nbatch_max_count = 5001\n", &e), ERR_CONFIG);
     assert_int_equal(config_int(f->config, CFG_SCP_PORT), 11112); /* a wrong one leaves the default */
     assert_non_null(config_problem(f->config, 1));
     assert_null(config_problem(f->config, 2));
