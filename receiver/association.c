@@ -26,17 +26,27 @@ struct association {
     bool recorder_gone;
 };
 
-static int on_request(void *ctx, const char *calling, const char *called)
+static void on_request(void *ctx, const struct scp_request *request, struct scp_decision *decision)
 {
     struct association *a = ctx;
-    (void)snprintf(a->job.calling, sizeof a->job.calling, "%s", calling);
-    (void)snprintf(a->job.called, sizeof a->job.called, "%s", called);
-    return policy_request(a->config, calling, called);
+    (void)snprintf(a->job.calling, sizeof a->job.calling, "%s", request->calling);
+    (void)snprintf(a->job.called, sizeof a->job.called, "%s", request->called);
+    int refusal = policy_request(a->config, request->calling, request->called);
+    if (refusal != 0) {
+        *decision = (struct scp_decision){1, refusal >> 8, refusal & 0xff, 0};
+    }
 }
 
-static int on_negotiate(void *ctx, const char *abstract_syntax, const char *const *syntaxes, int count)
+static int on_negotiate(void *ctx, const struct scp_context *context)
 {
-    return policy_negotiate(((struct association *)ctx)->config, abstract_syntax, syntaxes, count);
+    return policy_negotiate(((struct association *)ctx)->config, context->abstract_syntax, context->transfer_syntaxes,
+                            context->transfer_syntax_count);
+}
+
+static int on_is_storage(void *ctx, const char *sop_class_uid)
+{
+    (void)ctx;
+    return policy_is_storage(sop_class_uid);
 }
 
 static void log_refused(struct association *a, const char *status)
@@ -172,7 +182,7 @@ static int receive_job(struct association *a, int *fd)
 
 int association_main(const struct config *config, int channel)
 {
-    static const struct scp_ops ops = {on_request, on_negotiate, on_store_begin, on_store_write, on_store_end, on_store_refused};
+    static const struct scp_ops ops = {on_request, on_negotiate, on_is_storage, on_store_begin, on_store_write, on_store_end, on_store_refused};
     struct association a = {.config = config, .home = config_home(config), .channel = channel};
     struct scp_config scp = {(unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE), (int)config_int(config, CFG_ACSE_TIMEOUT),
                              (int)config_int(config, CFG_DIMSE_TIMEOUT), (int)config_int(config, CFG_NETWORK_TIMEOUT)};

@@ -38,6 +38,19 @@ static bool listed(const char *list, const char *word)
     return false;
 }
 
+bool policy_is_storage(const char *sop_class_uid)
+{
+    if (strcmp(sop_class_uid, "1.2.840.10008.1.1") == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof other_services / sizeof other_services[0]; i++) {
+        if (strncmp(sop_class_uid, other_services[i], strlen(other_services[i])) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int policy_negotiate(const struct config *config, const char *abstract_syntax, const char *const *transfer_syntaxes, int count)
 {
     if (strcmp(abstract_syntax, "1.2.840.10008.1.1") != 0) {
@@ -45,10 +58,8 @@ int policy_negotiate(const struct config *config, const char *abstract_syntax, c
         if (only[0] && !listed(only, abstract_syntax)) {
             return -1;
         }
-        for (size_t i = 0; i < sizeof other_services / sizeof other_services[0]; i++) {
-            if (strncmp(abstract_syntax, other_services[i], strlen(other_services[i])) == 0) {
-                return -1;
-            }
+        if (!policy_is_storage(abstract_syntax)) {
+            return -1;
         }
     }
     for (int i = 0; i < count; i++) {

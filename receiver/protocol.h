@@ -39,6 +39,8 @@ int recorder_main(const struct config *config);
 
 /* Which services we take (docs/dicom-conformance-statement.md): pure. */
 int policy_negotiate(const struct config *config, const char *abstract_syntax, const char *const *transfer_syntaxes, int count);
+/* Storage, or a class that nobody knows and that may be storage. */
+bool policy_is_storage(const char *sop_class_uid);
 /* 0, or source << 8 | reason of the rejection (PS3.8 table 9-21). */
 int policy_request(const struct config *config, const char *calling, const char *called);
 

@@ -24,48 +24,164 @@ struct Session {
     message_link link; /* what was negotiated, for the messages */
 };
 
-/* Answers each presentation context with what negotiate() says. */
+/* What was proposed for one presentation context, as pointers into DCMTK's lists. ASC_getPresentationContext would give up at the
+ * 51st transfer syntax. */
+int collect(DUL_PRESENTATIONCONTEXT *context, const char **syntaxes)
+{
+    int count = 0;
+    LST_HEAD **list = &context->proposedTransferSyntax;
+    DUL_TRANSFERSYNTAX *t = static_cast<DUL_TRANSFERSYNTAX *>(*list ? LST_Head(list) : nullptr);
+    if (t) {
+        LST_Position(list, t);
+    }
+    for (; t && count < SCP_TRANSFER_SYNTAXES_MAX; t = static_cast<DUL_TRANSFERSYNTAX *>(LST_Next(list))) {
+        syntaxes[count++] = t->transferSyntax;
+    }
+    return count;
+}
+
+/* Is a context with an id below accepted for this SOP class? */
+bool accepted_below(const Session &s, const char *abstract_syntax, int below)
+{
+    for (int id = 0; id < below; id++) {
+        if (s.link.contexts[id].accepted && std::strcmp(s.link.contexts[id].abstract_syntax, abstract_syntax) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Accepts or refuses one context. The peer stays SCU: a proposed role SCP is turned down, and each SOP class gets one role item. */
+OFCondition answer(Session &s, DUL_PRESENTATIONCONTEXT *context)
+{
+    const char *syntaxes[SCP_TRANSFER_SYNTAXES_MAX];
+    T_ASC_Parameters *params = s.association->params;
+    const T_ASC_PresentationContextID id = context->presentationContextID;
+    const int offered = collect(context, syntaxes);
+    const scp_context told = {id, context->abstractSyntax, syntaxes, offered, context->proposedSCRole == DUL_SC_ROLE_SCP};
+    const int chosen = s.ops->negotiate(s.ctx, &told);
+    if (chosen < 0 || chosen >= offered) {
+        return ASC_refusePresentationContext(params, id,
+                                             chosen == SCP_REFUSE_USER              ? ASC_P_USERREJECTION
+                                             : chosen == SCP_REFUSE_ABSTRACT_SYNTAX ? ASC_P_ABSTRACTSYNTAXNOTSUPPORTED
+                                                                                    : ASC_P_TRANSFERSYNTAXESNOTSUPPORTED);
+    }
+    const bool told_already = accepted_below(s, context->abstractSyntax, 256);
+    message_context &kept = s.link.contexts[id];
+    kept.accepted = true;
+    OFStandard::strlcpy(kept.abstract_syntax, context->abstractSyntax, sizeof kept.abstract_syntax);
+    OFStandard::strlcpy(kept.transfer_syntax, syntaxes[chosen], sizeof kept.transfer_syntax);
+    return ASC_acceptPresentationContext(params, id, kept.transfer_syntax, told_already ? ASC_SC_ROLE_DEFAULT : ASC_SC_ROLE_SCU);
+}
+
+/* Tells storage SCUs that asked what we are (PS3.4 table B.3-2): level 2, digital signatures not judged, no element coerced. One answer
+ * for each SOP class. */
+void answer_extended(Session &s)
+{
+    static const unsigned char information[6] = {2, 0, 0, 0, 0, 0};
+    SOPClassExtendedNegotiationSubItemList *asked = nullptr;
+    SOPClassExtendedNegotiationSubItemList *answers = nullptr;
+    ASC_getRequestedExtNegList(s.association->params, &asked);
+    for (int id = 0; asked && id < 256; id++) {
+        const message_context &c = s.link.contexts[id];
+        if (!c.accepted || accepted_below(s, c.abstract_syntax, id) || !s.ops->is_storage(s.ctx, c.abstract_syntax)) {
+            continue;
+        }
+        OFListIterator(SOPClassExtendedNegotiationSubItem *) i = asked->begin();
+        while (i != asked->end() && (*i)->sopClassUID != c.abstract_syntax) {
+            ++i;
+        }
+        if (i != asked->end()) {
+            if (!answers) { /* DCMTK frees the list and what it holds */
+                answers = new SOPClassExtendedNegotiationSubItemList;
+                ASC_setAcceptedExtNegList(s.association->params, answers);
+            }
+            SOPClassExtendedNegotiationSubItem *item = new SOPClassExtendedNegotiationSubItem;
+            item->sopClassUID = c.abstract_syntax;
+            item->serviceClassAppInfoLength = sizeof information;
+            item->serviceClassAppInfo = new unsigned char[sizeof information];
+            std::memcpy(item->serviceClassAppInfo, information, sizeof information);
+            answers->push_back(item);
+        }
+    }
+}
+
+/* Answers each presentation context with what negotiate() says. PS3.8 section 9.3.2.2: at most 128, each id once and odd. */
 OFCondition negotiate(Session &s)
 {
-    T_ASC_Parameters *params = s.association->params;
-    const int count = ASC_countPresentationContexts(params);
+    DUL_PRESENTATIONCONTEXT *contexts[SCP_CONTEXTS_MAX]; /* first all of them: DCMTK's lists have one cursor, and its searches move it */
+    bool seen[256] = {};
+    int count = 0;
+    LST_HEAD **list = &s.association->params->DULparams.requestedPresentationContext;
+    DUL_PRESENTATIONCONTEXT *context = static_cast<DUL_PRESENTATIONCONTEXT *>(*list ? LST_Head(list) : nullptr);
+    if (context) {
+        LST_Position(list, context);
+    }
+    for (; context; context = static_cast<DUL_PRESENTATIONCONTEXT *>(LST_Next(list))) {
+        const unsigned id = context->presentationContextID;
+        if (count == SCP_CONTEXTS_MAX || id % 2 == 0 || seen[id]) {
+            return makeOFCondition(OFM_dcmnet, 1, OF_error, "the ids of the presentation contexts are not odd, unique and at most 128");
+        }
+        seen[id] = true;
+        contexts[count++] = context;
+    }
     for (int i = 0; i < count; i++) {
-        T_ASC_PresentationContext context;
-        OFCondition cond = ASC_getPresentationContext(params, i, &context);
-        if (cond.bad()) {
-            return cond;
-        }
-        const char *syntaxes[DICOM_MAXTRANSFERSYNTAXES];
-        const int offered = context.transferSyntaxCount;
-        for (int k = 0; k < offered; k++) {
-            syntaxes[k] = context.proposedTransferSyntaxes[k];
-        }
-        const int chosen = s.ops->negotiate(s.ctx, context.abstractSyntax, syntaxes, offered);
-        if (chosen >= 0 && chosen < offered) {
-            cond = ASC_acceptPresentationContext(params, context.presentationContextID, syntaxes[chosen]);
-            message_context &told = s.link.contexts[context.presentationContextID];
-            told.accepted = cond.good();
-            OFStandard::strlcpy(told.abstract_syntax, context.abstractSyntax, sizeof told.abstract_syntax);
-            OFStandard::strlcpy(told.transfer_syntax, syntaxes[chosen], sizeof told.transfer_syntax);
-        } else {
-            cond = ASC_refusePresentationContext(params, context.presentationContextID,
-                                                 chosen == -1 ? ASC_P_ABSTRACTSYNTAXNOTSUPPORTED
-                                                              : ASC_P_TRANSFERSYNTAXESNOTSUPPORTED);
-        }
+        const OFCondition cond = answer(s, contexts[i]);
         if (cond.bad()) {
             return cond;
         }
     }
+    answer_extended(s);
     return EC_Normal;
 }
 
-int reject(Session &s, int source, int reason, T_ASC_RejectParametersResult result)
+int reject(Session &s, const scp_decision &d)
 {
     T_ASC_RejectParameters r;
-    r.result = result;
-    r.source = static_cast<T_ASC_RejectParametersSource>(source);
-    r.reason = static_cast<T_ASC_RejectParametersReason>(source << 8 | reason);
-    return ASC_rejectAssociation(s.association, &r).good() ? 0 : ERR_NETWORK;
+    r.result = d.result == 2 ? ASC_RESULT_REJECTEDTRANSIENT : ASC_RESULT_REJECTEDPERMANENT;
+    r.source = static_cast<T_ASC_RejectParametersSource>(d.source);
+    r.reason = static_cast<T_ASC_RejectParametersReason>(d.source << 8 | d.reason);
+    const bool sent = ASC_rejectAssociation(s.association, &r).good();
+    wire_say_goodbye(s.fd);
+    return sent ? 0 : ERR_NETWORK;
+}
+
+/* Asks request(); true when the association may go on. */
+bool admit(Session &s, scp_decision &decision)
+{
+    T_ASC_Parameters *params = s.association->params;
+    char calling[DUL_LEN_TITLE + 1] = "";
+    char called[DUL_LEN_TITLE + 1] = "";
+    char name[256] = "";
+    ASC_getAPTitles(params, calling, sizeof calling, called, sizeof called, nullptr, 0);
+    if (ASC_getApplicationContextName(params, name, sizeof name).bad() || std::strcmp(name, UID_StandardApplicationContext) != 0) {
+        decision = {1, 1, 2, 0};
+        return false;
+    }
+    scp_identity identity = {};
+    char *primary = nullptr;
+    char *secondary = nullptr;
+    Uint16 primary_bytes = 0;
+    Uint16 secondary_bytes = 0;
+    UserIdentityNegotiationSubItemRQ *asked = nullptr;
+    ASC_getUserIdentRQ(params, &asked);
+    if (asked) {
+        asked->getPrimField(primary, primary_bytes);
+        asked->getSecField(secondary, secondary_bytes);
+        identity = {asked->getIdentityType(), asked->isPosResponseRequested(), primary, secondary, primary_bytes, secondary_bytes};
+    }
+    const scp_request request = {calling, called, params->theirImplementationClassUID, params->theirImplementationVersionName,
+                                 asked ? &identity : nullptr, ASC_countPresentationContexts(params)};
+    s.ops->request(s.ctx, &request, &decision);
+    if (secondary) {
+        explicit_bzero(secondary, secondary_bytes);
+    }
+    delete[] primary;
+    delete[] secondary;
+    if (decision.result == 0 && decision.identity_confirmed && asked && asked->isPosResponseRequested()) {
+        params->DULparams.ackUserIdentNeg = new UserIdentityNegotiationSubItemAC; /* ASC_setIdentAC is declared, but not in the library */
+    }
+    return decision.result == 0;
 }
 
 int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct err *e)
@@ -75,19 +191,10 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
         std::snprintf(outcome, size, "no association");
         return err_set(e, ERR_PROTOCOL, 0, "no association: %s", cond.text());
     }
-    char calling[DUL_LEN_TITLE + 1] = "";
-    char called[DUL_LEN_TITLE + 1] = "";
-    char name[256] = "";
-    ASC_getAPTitles(s.association->params, calling, sizeof calling, called, sizeof called, nullptr, 0);
-    cond = ASC_getApplicationContextName(s.association->params, name, sizeof name);
-    if (cond.bad() || std::strcmp(name, UID_StandardApplicationContext) != 0) {
+    scp_decision decision = {};
+    if (!admit(s, decision)) {
         std::snprintf(outcome, size, "rejected");
-        return reject(s, 1, 2, ASC_RESULT_REJECTEDPERMANENT);
-    }
-    const int refusal = s.ops->request(s.ctx, calling, called);
-    if (refusal != 0) {
-        std::snprintf(outcome, size, "rejected");
-        return reject(s, refusal >> 8, refusal & 0xff, ASC_RESULT_REJECTEDPERMANENT);
+        return reject(s, decision);
     }
     cond = negotiate(s);
     if (cond.good()) {
@@ -95,6 +202,7 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
     }
     if (cond.bad()) {
         ASC_abortAssociation(s.association);
+        wire_say_goodbye(s.fd);
         std::snprintf(outcome, size, "failed: %s", cond.text());
         return err_set(e, ERR_PROTOCOL, 0, "%s", cond.text());
     }

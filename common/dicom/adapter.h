@@ -35,12 +35,47 @@ struct scp_store { /* one C-STORE request; texts live during the callbacks of th
     const char *sop_class_uid, *sop_instance_uid, *transfer_syntax_uid;
 };
 
+/* User identity (PS3.7 D.3.3.7). The secondary field of type 2 is the passcode in the clear: never logged, never kept. */
+enum { SCP_IDENTITY_USERNAME = 1, SCP_IDENTITY_PASSCODE = 2, SCP_IDENTITY_KERBEROS = 3, SCP_IDENTITY_SAML = 4, SCP_IDENTITY_JWT = 5 };
+struct scp_identity {
+    int type; /* one of the above; 6 for all that the standard does not know */
+    int response_requested;
+    const char *primary, *secondary; /* not terminated */
+    size_t primary_bytes, secondary_bytes;
+};
+
+struct scp_request { /* an A-ASSOCIATE-RQ; everything lives during the call only */
+    const char *calling, *called; /* as they came, without spaces at the end */
+    const char *implementation_class_uid, *implementation_version; /* the peer's; "" when absent */
+    const struct scp_identity *identity; /* NULL: none was sent */
+    int context_count;
+};
+
+struct scp_decision { /* zeroes: accept */
+    int result; /* 0 accept, 1 reject for good, 2 reject for now (PS3.8 table 9-21) */
+    int source, reason;
+    int identity_confirmed; /* the user identity was checked: the positive response is sent if it was asked for */
+};
+
+enum { SCP_REFUSE_ABSTRACT_SYNTAX = -1, SCP_REFUSE_TRANSFER_SYNTAXES = -2, SCP_REFUSE_USER = -3 };
+enum { SCP_CONTEXTS_MAX = 128, SCP_TRANSFER_SYNTAXES_MAX = 512 };
+
+struct scp_context { /* one proposed presentation context */
+    int id;
+    const char *abstract_syntax;
+    const char *const *transfer_syntaxes;
+    int transfer_syntax_count;
+    int only_as_scp; /* the peer proposed the role SCP for itself and not SCU (PS3.7 D.3.3.4) */
+};
+
 struct scp_ops {
-    /* The association request. Returns 0 to accept, else reject: source << 8 | reason, permanent (PS3.8 table 9-21). */
-    int (*request)(void *ctx, const char *calling, const char *called);
-    /* One presentation context. Returns the index of the transfer syntax to accept, -1 to refuse the abstract syntax, -2 to refuse
-     * the transfer syntaxes. */
-    int (*negotiate)(void *ctx, const char *abstract_syntax, const char *const *transfer_syntaxes, int count);
+    /* The association request, before anything of it is answered. *decision is all zeroes: accept. */
+    void (*request)(void *ctx, const struct scp_request *request, struct scp_decision *decision);
+    /* Returns the index of the transfer syntax to accept, or one of SCP_REFUSE_*. We are SCP of whatever is accepted; the roles are
+     * answered accordingly. */
+    int (*negotiate)(void *ctx, const struct scp_context *context);
+    /* Is this SOP class a storage class, whose extended negotiation is answered (PS3.4 B.3.1)? */
+    int (*is_storage)(void *ctx, const char *sop_class_uid);
     /* Before the data set. Returns 0 or the status to answer; the data set is drained then, and store_end is not called.
      * comment: (0000,0902), up to 64 characters, for a status other than 0. */
     uint16_t (*store_begin)(void *ctx, const struct scp_store *store, char comment[65]);
