@@ -28,25 +28,63 @@ static void serving_text(const char *text, size_t size)
     }
 }
 
-static int serving_request(void *ctx, const char *calling, const char *called)
+static void serving_bytes(const char *bytes, size_t count, uint32_t *sum)
 {
-    (void)ctx;
-    serving_text(calling, 17);
-    serving_text(called, 17);
-    return strncmp(called, "NOBODY", 6) == 0 ? 1 << 8 | 7 : 0;
+    for (size_t i = 0; i < count; i++) { /* every byte is ours to read */
+        *sum = *sum * 31 + ((const unsigned char *)bytes)[i];
+    }
 }
 
-static int serving_negotiate(void *ctx, const char *abstract_syntax, const char *const *transfer_syntaxes, int count)
+static void serving_request(void *ctx, const struct scp_request *request, struct scp_decision *decision)
+{
+    struct serving *s = ctx;
+    serving_text(request->calling, 17);
+    serving_text(request->called, 17);
+    serving_text(request->implementation_class_uid, 129); /* as the peer sent them, as far as the library keeps them */
+    serving_text(request->implementation_version, 129);
+    if (request->context_count < 0) {
+        abort();
+    }
+    if (request->identity) {
+        const struct scp_identity *identity = request->identity;
+        if (identity->type < 1 || identity->type > 6) {
+            abort();
+        }
+        serving_bytes(identity->primary, identity->primary_bytes, &s->sum);
+        serving_bytes(identity->secondary, identity->secondary_bytes, &s->sum);
+        decision->identity_confirmed = identity->response_requested;
+    }
+    if (strncmp(request->called, "NOBODY", 6) == 0) {
+        *decision = (struct scp_decision){1, 1, 7, 0};
+    }
+}
+
+static int serving_negotiate(void *ctx, const struct scp_context *context)
 {
     (void)ctx;
-    serving_text(abstract_syntax, 65);
-    for (int i = 0; i < count; i++) {
-        serving_text(transfer_syntaxes[i], 65);
-        if (strcmp(transfer_syntaxes[i], "1.2.840.10008.1.2.1") == 0) {
+    serving_text(context->abstract_syntax, 65);
+    if (context->id < 1 || context->id > 255 || context->transfer_syntax_count < 0 || context->transfer_syntax_count > SCP_TRANSFER_SYNTAXES_MAX) {
+        abort();
+    }
+    for (int i = 0; i < context->transfer_syntax_count; i++) {
+        serving_text(context->transfer_syntaxes[i], 65);
+        if (strcmp(context->transfer_syntaxes[i], "1.2.840.10008.1.2.1") == 0) {
             return i;
         }
     }
-    return strncmp(abstract_syntax, "1.2.840.10008.5.1.1.", 20) == 0 ? -1 : count > 0 ? 0 : -2;
+    if (context->only_as_scp) {
+        return SCP_REFUSE_USER;
+    }
+    return strncmp(context->abstract_syntax, "1.2.840.10008.5.1.1.", 20) == 0 ? SCP_REFUSE_ABSTRACT_SYNTAX
+           : context->transfer_syntax_count > 0                              ? 0
+                                                                             : SCP_REFUSE_TRANSFER_SYNTAXES;
+}
+
+static int serving_is_storage(void *ctx, const char *sop_class_uid)
+{
+    (void)ctx;
+    serving_text(sop_class_uid, 65);
+    return strncmp(sop_class_uid, "1.2.840.10008.5.1.4.1.1.", 24) == 0;
 }
 
 static uint16_t serving_begin(void *ctx, const struct scp_store *store, char comment[65])
@@ -71,9 +109,7 @@ static uint16_t serving_begin(void *ctx, const struct scp_store *store, char com
 static void serving_write(void *ctx, const void *bytes, size_t count)
 {
     struct serving *s = ctx;
-    for (size_t i = 0; i < count; i++) { /* every byte is ours to read */
-        s->sum = s->sum * 31 + ((const unsigned char *)bytes)[i];
-    }
+    serving_bytes(bytes, count, &s->sum);
     s->stored += count;
     if (!s->storing || count == 0 || s->stored > s->sent) {
         abort();
@@ -107,6 +143,7 @@ static void serving_refused(void *ctx, uint16_t status, const char *comment)
 static const struct scp_ops serving_ops = {
     .request = serving_request,
     .negotiate = serving_negotiate,
+    .is_storage = serving_is_storage,
     .store_begin = serving_begin,
     .store_write = serving_write,
     .store_end = serving_end,
