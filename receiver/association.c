@@ -182,7 +182,8 @@ static int receive_job(struct association *a, int *fd)
 
 int association_main(const struct config *config, int channel)
 {
-    static const struct scp_ops ops = {on_request, on_negotiate, on_is_storage, on_store_begin, on_store_write, on_store_end, on_store_refused};
+    static const struct scp_ops ops = {on_request,   on_negotiate, on_is_storage,    on_store_begin,
+                                       on_store_write, on_store_end, on_store_refused, NULL};
     struct association a = {.config = config, .home = config_home(config), .channel = channel};
     struct scp_config scp = {(unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE), (int)config_int(config, CFG_ACSE_TIMEOUT),
                              (int)config_int(config, CFG_DIMSE_TIMEOUT), (int)config_int(config, CFG_NETWORK_TIMEOUT)};

@@ -8,6 +8,7 @@
 #ifndef STORESCP_DICOM_ADAPTER_H
 #define STORESCP_DICOM_ADAPTER_H
 
+#include "common/dicom/commitment.h"
 #include "common/runtime/err.h"
 
 #include <stddef.h>
@@ -86,6 +87,8 @@ struct scp_ops {
     uint16_t (*store_end)(void *ctx, int complete, const char *reason, char comment[65]);
     /* A C-STORE was answered with status before store_begin: the request itself is wrong. Only to be counted and told. */
     void (*store_refused)(void *ctx, uint16_t status, const char *comment);
+    /* Storage commitment, with the same ctx; NULL: N-ACTION is answered 0211H. */
+    const struct commitment_ops *commitment;
 };
 
 /*

@@ -51,11 +51,13 @@ int command_parse(const unsigned char *bytes, size_t count, struct command *out,
         if (length > count - p - 8) {
             return err_set(e, ERR_PROTOCOL, 0, "the command set ends inside element (0000,%04x)", element);
         }
-        if ((element == 0x0100 || element == 0x0110 || element == 0x0120 || element == 0x0800) && length != 2) {
+        if ((element == 0x0100 || element == 0x0110 || element == 0x0120 || element == 0x0800 || element == 0x0900 || element == 0x1008) &&
+            length != 2) {
             return err_set(e, ERR_PROTOCOL, 0, "element (0000,%04x) of the command set has %u bytes instead of 2", element, length);
         }
         switch (element) {
         case 0x0002:
+        case 0x0003: /* requested, in the N- services */
             take_uid(&c, c.sop_class_uid, value, length);
             break;
         case 0x0100:
@@ -71,8 +73,15 @@ int command_parse(const unsigned char *bytes, size_t count, struct command *out,
             c.has_data_set = u16(value) != 0x0101;
             has_type = true;
             break;
+        case 0x0900:
+            c.status = (uint16_t)u16(value);
+            break;
         case 0x1000:
+        case 0x1001:
             take_uid(&c, c.sop_instance_uid, value, length);
+            break;
+        case 0x1008:
+            c.action_type = (uint16_t)u16(value);
             break;
         default:
             break;
@@ -111,6 +120,17 @@ static void put_u16(unsigned char **p, unsigned element, uint16_t value)
     put(p, element, bytes, 2, 0);
 }
 
+/* Closes a command set whose elements end at p and begin behind the room for (0000,0000). */
+static size_t put_group_length(unsigned char *out, const unsigned char *p)
+{
+    uint32_t group = (uint32_t)(p - (out + 12));
+    unsigned char length[4] = {(unsigned char)group, (unsigned char)(group >> 8), (unsigned char)(group >> 16),
+                               (unsigned char)(group >> 24)};
+    unsigned char *first = out;
+    put(&first, 0x0000, length, 4, 0);
+    return (size_t)(p - out);
+}
+
 size_t command_response(unsigned char out[COMMAND_RESPONSE_MAX], const struct command *request, uint16_t status, const char *comment)
 {
     unsigned char *p = out + 12; /* room for the group length */
@@ -127,10 +147,18 @@ size_t command_response(unsigned char out[COMMAND_RESPONSE_MAX], const struct co
     if (request->sop_instance_uid[0] && request->field != COMMAND_C_ECHO_RQ) {
         put(&p, 0x1000, request->sop_instance_uid, strlen(request->sop_instance_uid), 0);
     }
-    uint32_t group = (uint32_t)(p - (out + 12));
-    unsigned char length[4] = {(unsigned char)group, (unsigned char)(group >> 8), (unsigned char)(group >> 16),
-                               (unsigned char)(group >> 24)};
-    unsigned char *first = out;
-    put(&first, 0x0000, length, 4, 0);
-    return (size_t)(p - out);
+    return put_group_length(out, p);
+}
+
+size_t command_event_report(unsigned char out[COMMAND_RESPONSE_MAX], uint16_t message_id, const char *sop_class_uid,
+                            const char *sop_instance_uid, uint16_t event_type)
+{
+    unsigned char *p = out + 12;
+    put(&p, 0x0002, sop_class_uid, strnlen(sop_class_uid, 64), 0);
+    put_u16(&p, 0x0100, COMMAND_N_EVENT_REPORT_RQ);
+    put_u16(&p, 0x0110, message_id);
+    put_u16(&p, 0x0800, 0x0001);
+    put(&p, 0x1000, sop_instance_uid, strnlen(sop_instance_uid, 64), 0);
+    put_u16(&p, 0x1002, event_type);
+    return put_group_length(out, p);
 }

@@ -5,35 +5,14 @@
  * the bytes of a data set go to store_write from where they lie. Nothing waits for a whole PDU, so receiving, checksum and
  * file go on while the peer still sends.
  */
-#include "common/dicom/message.h"
+#include "common/dicom/message_internal.h"
 
-#include "common/dicom/command.h"
 #include "common/runtime/runtime.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { PDU_DATA = 4, PDU_RELEASE_RQ = 5, PDU_RELEASE_RP = 6, PDU_ABORT = 7 };
-enum { PDV_IS_COMMAND = 1, PDV_IS_LAST = 2 };
-/* A-ABORT reasons of the service provider (PS3.8 table 9-26) */
-enum { REASON_NOT_SPECIFIED = 0, REASON_UNRECOGNIZED_PDU = 1, REASON_UNEXPECTED_PDU = 2, REASON_UNEXPECTED_PARAMETER = 5, REASON_INVALID_PARAMETER = 6 };
-
-enum ending { GOES_ON, RELEASED, PEER_ABORTED, LOST, VIOLATED };
-
-struct reader {
-    const struct message_link *link;
-    unsigned char *buffer;
-    size_t from, until;        /* received and not yet taken */
-    size_t pdu_left, pdv_left; /* bytes of the current PDU and PDV that are not yet taken */
-    unsigned char context, control;
-    bool in_message;         /* some of a message has been taken, not yet all of it */
-    int64_t window_began_ms; /* the time in which MESSAGE_PROGRESS_BYTES must come */
-    size_t window_bytes;
-    int abort_reason;
-    struct err why;
-};
 
 static enum ending violated(struct reader *r, int reason, const char *what)
 {
@@ -65,10 +44,9 @@ static enum ending check_progress(struct reader *r)
     return GOES_ON;
 }
 
-/* One read, behind what is there already. */
-static enum ending fill(struct reader *r)
+/* One read, behind what is there already. silent (may be NULL): set, instead of an error, when nothing came in timeout_ms. */
+static enum ending fill(struct reader *r, int timeout_ms, bool *silent)
 {
-    const struct scp_config *config = r->link->config;
     const struct message_transport *t = &r->link->transport;
     memmove(r->buffer, r->buffer + r->from, r->until - r->from); /* at most five bytes: the beginning of a header */
     r->until -= r->from;
@@ -79,10 +57,13 @@ static enum ending fill(struct reader *r)
             return ending;
         }
     }
-    int timeout_ms = (r->in_message ? config->dimse_timeout_s : config->network_timeout_s) * 1000;
     ssize_t n = t->read(t->ctx, r->buffer + r->until, MESSAGE_BUFFER_BYTES - r->until, timeout_ms);
     if (n > 0) {
         r->until += (size_t)n;
+        return GOES_ON;
+    }
+    if (n < 0 && errno == ETIMEDOUT && silent) {
+        *silent = true;
         return GOES_ON;
     }
     const char *where = r->in_message ? "within a message" : "between two messages";
@@ -99,9 +80,10 @@ static enum ending fill(struct reader *r)
 
 static enum ending need(struct reader *r, size_t count)
 {
+    const struct scp_config *config = r->link->config;
     enum ending ending = GOES_ON;
     while (ending == GOES_ON && r->until - r->from < count) {
-        ending = fill(r);
+        ending = fill(r, (r->in_message ? config->dimse_timeout_s : config->network_timeout_s) * 1000, NULL);
     }
     return ending;
 }
@@ -226,10 +208,8 @@ static enum ending read_command(struct reader *r, struct command *command)
     return GOES_ON;
 }
 
-/* Reads the data set of the current message; keep: give it to store_write. */
-static enum ending read_data_set(struct reader *r, bool keep)
+enum ending message_read_data_set(struct reader *r, void (*sink)(void *ctx, const void *bytes, size_t count), void *ctx)
 {
-    const struct message_link *l = r->link;
     do {
         enum ending ending = next_pdv(r);
         if (ending == GOES_ON && (r->control & PDV_IS_COMMAND)) {
@@ -239,8 +219,8 @@ static enum ending read_data_set(struct reader *r, bool keep)
             const unsigned char *bytes;
             size_t count;
             ending = take(r, &bytes, &count);
-            if (ending == GOES_ON && keep) {
-                l->ops->store_write(l->ops_ctx, bytes, count);
+            if (ending == GOES_ON && sink) {
+                sink(ctx, bytes, count);
             }
         }
         if (ending != GOES_ON) {
@@ -263,25 +243,31 @@ static enum ending send_bytes(struct reader *r, const void *bytes, size_t count)
 }
 
 /* A response, in as many PDUs as the peer's maximum asks for. */
-static enum ending respond(struct reader *r, const struct command *request, uint16_t status, const char *comment)
+enum ending message_send(struct reader *r, unsigned char context, unsigned char kind, const unsigned char *bytes, size_t length)
 {
-    unsigned char set[COMMAND_RESPONSE_MAX];
-    size_t length = command_response(set, request, status, comment);
+    enum { FRAGMENT_MAX = 16384 };
+    unsigned char pdu[12 + FRAGMENT_MAX];
     size_t room = r->link->peer_maximum_pdu;
-    room = room == 0 || room > sizeof set + 6 ? sizeof set : room > 6 + 16 ? room - 6 : 16;
+    room = room == 0 || room > FRAGMENT_MAX + 6 ? FRAGMENT_MAX : room > 6 + 16 ? room - 6 : 16;
     enum ending ending = GOES_ON;
     for (size_t at = 0; ending == GOES_ON && at < length; at += room) {
-        unsigned char pdu[12 + COMMAND_RESPONSE_MAX];
         size_t part = length - at < room ? length - at : room;
         size_t pdv = part + 2;
         size_t body = pdv + 4;
         unsigned char head[12] = {PDU_DATA, 0, 0, 0, (unsigned char)(body >> 8), (unsigned char)body, 0, 0, (unsigned char)(pdv >> 8), (unsigned char)pdv,
-                                  r->context, PDV_IS_COMMAND | (at + part == length ? PDV_IS_LAST : 0)};
+                                  context, kind | (at + part == length ? PDV_IS_LAST : 0)};
         memcpy(pdu, head, sizeof head);
-        memcpy(pdu + sizeof head, set + at, part);
+        memcpy(pdu + sizeof head, bytes + at, part);
         ending = send_bytes(r, pdu, sizeof head + part);
     }
     return ending;
+}
+
+enum ending message_respond(struct reader *r, const struct command *request, uint16_t status, const char *comment)
+{
+    unsigned char set[COMMAND_RESPONSE_MAX];
+    size_t length = command_response(set, request, status, comment);
+    return message_send(r, r->context, PDV_IS_COMMAND, set, length);
 }
 
 static void send_control(struct reader *r, unsigned char type, unsigned char source, unsigned char reason)
@@ -307,6 +293,9 @@ static enum ending store(struct reader *r, const struct command *request)
     } else if (request->uid_unusable || !request->sop_instance_uid[0]) {
         status = SCP_CANNOT_UNDERSTAND;
         (void)snprintf(comment, sizeof comment, "the request's SOP Instance or Class UID is no UID");
+    } else if (strcmp(context->abstract_syntax, COMMITMENT_CLASS) == 0) {
+        status = SCP_UNRECOGNIZED;
+        (void)snprintf(comment, sizeof comment, "C-STORE is not of the storage commitment context");
     } else if (strcmp(context->abstract_syntax, request->sop_class_uid) != 0) {
         status = SCP_CLASS_MISMATCH;
         (void)snprintf(comment, sizeof comment, "SOP class is not that of the presentation context");
@@ -317,11 +306,32 @@ static enum ending store(struct reader *r, const struct command *request)
         status = l->ops->store_begin(l->ops_ctx, &told, comment);
         keep = status == 0;
     }
-    enum ending ending = request->has_data_set ? read_data_set(r, keep) : GOES_ON;
+    enum ending ending = request->has_data_set ? message_read_data_set(r, keep ? l->ops->store_write : NULL, l->ops_ctx) : GOES_ON;
     if (keep) {
         status = l->ops->store_end(l->ops_ctx, ending == GOES_ON, r->why.text, comment);
     }
-    return ending == GOES_ON ? respond(r, request, status, comment) : ending;
+    return ending == GOES_ON ? message_respond(r, request, status, comment) : ending;
+}
+
+/* Until the first byte of the next message is there; what is to be told meanwhile is told. */
+static enum ending await_message(struct reader *r)
+{
+    const struct message_link *l = r->link;
+    int64_t until = clock_mono_ms() + (int64_t)l->config->network_timeout_s * 1000;
+    enum ending ending = GOES_ON;
+    r->in_message = false;
+    while (ending == GOES_ON && r->pdu_left == 0 && r->from == r->until) {
+        ending = message_look_for_events(r);
+        if (ending == GOES_ON) {
+            int64_t now = clock_mono_ms();
+            int64_t left = until > now ? until - now : 0;
+            int wait_ms = !l->ops->commitment || r->commitment_context == 0 ? -1 : l->ops->commitment->event_wait_ms(l->ops_ctx);
+            int64_t slice = r->event_is_open && r->event_until_ms > now ? r->event_until_ms - now : wait_ms < 0 ? left : wait_ms;
+            bool silent = false;
+            ending = fill(r, (int)(slice < left ? slice : left), slice < left ? &silent : NULL);
+        }
+    }
+    return ending;
 }
 
 static enum ending perform(struct reader *r, const struct command *request)
@@ -329,15 +339,22 @@ static enum ending perform(struct reader *r, const struct command *request)
     if (request->field == COMMAND_C_STORE_RQ) {
         return store(r, request);
     }
-    if (request->field & COMMAND_IS_RESPONSE) {
+    if (request->field == COMMAND_N_ACTION_RQ) {
+        return message_act(r, request);
+    }
+    bool is_report_answer = request->field == (COMMAND_N_EVENT_REPORT_RQ | COMMAND_IS_RESPONSE) && r->event_id > 0;
+    if (request->field & COMMAND_IS_RESPONSE && !is_report_answer) {
         return violated(r, REASON_UNEXPECTED_PARAMETER, "a response, though nothing was asked");
     }
-    enum ending ending = request->has_data_set ? read_data_set(r, false) : GOES_ON;
+    enum ending ending = request->has_data_set ? message_read_data_set(r, NULL, NULL) : GOES_ON;
     if (ending != GOES_ON || request->field == COMMAND_C_CANCEL_RQ) {
         return ending; /* nothing is under way that could be cancelled; C-CANCEL has no response */
     }
-    return request->field == COMMAND_C_ECHO_RQ ? respond(r, request, SCP_SUCCESS, NULL)
-                                               : respond(r, request, SCP_UNRECOGNIZED, "only C-ECHO and C-STORE are served here");
+    if (is_report_answer) { /* one that came too late counts for nothing: the report is repeated elsewhere */
+        return r->event_is_open && request->message_id == r->event_id ? message_end_event(r, request->status) : GOES_ON;
+    }
+    return request->field == COMMAND_C_ECHO_RQ ? message_respond(r, request, SCP_SUCCESS, NULL)
+                                               : message_respond(r, request, SCP_UNRECOGNIZED, "only C-ECHO, C-STORE and N-ACTION are served here");
 }
 
 int message_serve(const struct message_link *link, char *outcome, size_t outcome_size, struct err *e)
@@ -348,16 +365,31 @@ int message_serve(const struct message_link *link, char *outcome, size_t outcome
         (void)snprintf(outcome, outcome_size, "failed: out of memory");
         return err_set(e, ERR_MEMORY, 0, "buffer of an association");
     }
+    for (int i = 1; i < 256 && r.commitment_context == 0; i++) {
+        if (link->contexts[i].accepted && strcmp(link->contexts[i].abstract_syntax, COMMITMENT_CLASS) == 0) {
+            r.commitment_context = (unsigned char)i;
+        }
+    }
     while (ending == GOES_ON) {
         struct command command;
-        ending = read_command(&r, &command);
+        ending = await_message(&r);
+        ending = ending == GOES_ON ? read_command(&r, &command) : ending;
         if (ending == GOES_ON) {
             ending = perform(&r, &command);
         }
     }
+    if (r.event_is_open) {
+        (void)message_end_event(&r, -1);
+    }
+    if (ending == FINISHED) {
+        send_control(&r, PDU_RELEASE_RQ, 0, 0);
+        (void)need(&r, 6); /* its release response, or whatever else ends the connection */
+    }
     free(r.buffer);
-    if (ending == RELEASED) {
-        send_control(&r, PDU_RELEASE_RP, 0, 0);
+    if (ending == RELEASED || ending == FINISHED) {
+        if (ending == RELEASED) {
+            send_control(&r, PDU_RELEASE_RP, 0, 0);
+        }
         (void)snprintf(outcome, outcome_size, "released");
         return 0;
     }

@@ -7,7 +7,9 @@
  * Strict, each by A-ABORT: a PDU longer than was agreed; a PDV that does not fit into its PDU; a context that was not accepted
  * or that changes within a message; a command where a data set is due and the other way round; a command set over
  * COMMAND_BYTES_MAX; a release within a message; less than MESSAGE_PROGRESS_BYTES of a message in dimse_timeout_s.
- * Memory: one buffer of MESSAGE_BUFFER_BYTES, whatever the peer sends. Plain C, one thread.
+ * On a context of the storage commitment push model N-ACTION is served and, between two messages, N-EVENT-REPORT is sent; its response
+ * may come behind other requests, or not at all (dimse_timeout_s). One report at a time.
+ * Memory: one buffer of MESSAGE_BUFFER_BYTES, and, for an N-ACTION, its data set of up to COMMITMENT_BYTES_MAX. Plain C, one thread.
  */
 #ifndef STORESCP_DICOM_MESSAGE_H
 #define STORESCP_DICOM_MESSAGE_H
@@ -42,6 +44,7 @@ struct message_link {
     const struct scp_ops *ops;
     void *ops_ctx;
     size_t peer_maximum_pdu; /* what the peer can take; 0: no limit */
+    bool is_requestor; /* the association is ours: it is released when commitment->event_ended() says so, or when no event is there */
     struct message_context contexts[256];
 };
 
