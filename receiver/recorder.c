@@ -154,6 +154,9 @@ static void record(struct recorder *r, struct group *g)
                  (long long)(begun - g->begun_ms[i]), (long long)(now - begun));
     }
     g->count = 0;
+    if (rc == 0 && state_checkpoint(r->state, &e) != 0) {
+        log_warning("checkpoint_failed", "reason=\"%s\" effect=\"state.db-wal grows\"", e.text);
+    }
 }
 
 static void housekeeping(struct recorder *r)

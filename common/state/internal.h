@@ -22,6 +22,7 @@ struct state {
     int write_lock;  /* fd of state/write.lock, or -1 when read-only */
     bool readonly;
     int log_frames; /* length of the write-ahead log after our last commit */
+    int64_t checkpoint_at_ms; /* not before (monotonic) */
     uint64_t device, inode; /* of state.db when it was opened */
     /* prepared once per text, found by the address of the literal */
     struct {

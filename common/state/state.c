@@ -27,7 +27,7 @@
 
 extern const char state_schema_1[];
 
-enum { SCHEMA_VERSION = 1, BUSY_MS = 30000, CHECKPOINT_BYTES = 16 << 20, FRAME_BYTES = 4096 + 24 };
+enum { SCHEMA_VERSION = 1, BUSY_MS = 30000, CHECKPOINT_BYTES = 16 << 20, CHECKPOINT_PAUSE_MS = 5000, FRAME_BYTES = 4096 + 24 };
 
 const char *state_stage_name(enum state_stage stage)
 {
@@ -431,13 +431,15 @@ void state_close(struct state **s)
 int state_housekeep(struct state *s, struct err *e)
 {
     int rc = state_clock_heal(s, e);
-    if (rc != 0) {
-        return rc;
-    }
-    if ((int64_t)s->log_frames * FRAME_BYTES < CHECKPOINT_BYTES) {
+    return rc != 0 ? rc : state_checkpoint(s, e);
+}
+
+int state_checkpoint(struct state *s, struct err *e)
+{
+    if ((int64_t)s->log_frames * FRAME_BYTES < CHECKPOINT_BYTES || clock_mono_ms() < s->checkpoint_at_ms) {
         return 0;
     }
-    rc = write_lock(s, e);
+    int rc = write_lock(s, e);
     if (rc != 0) {
         return rc;
     }
@@ -449,6 +451,7 @@ int state_housekeep(struct state *s, struct err *e)
     (void)sqlite3_busy_timeout(s->db, BUSY_MS);
     write_unlock(s);
     if (result == SQLITE_BUSY) {
+        s->checkpoint_at_ms = clock_mono_ms() + CHECKPOINT_PAUSE_MS; /* or everybody would wait for that reader all the time */
         log_debug("checkpoint_postponed", "frames=%d reason=\"a reader is in the way\"", frames);
         return 0;
     }

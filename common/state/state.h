@@ -220,8 +220,10 @@ int state_released(struct state *s, char (*ids)[STATE_ID_SIZE], size_t count, st
 int state_quarantined_last(struct state *s, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count, struct err *e);
 
 /* ---- housekeeping ------------------------------------------------------------------------------------------------------ */
-/* Makes due what a clock that was set back had put off; RESTART checkpoint under the write lock when the WAL is larger than 16 MiB.
- * Call once a second or so from any stage but the receiver. */
+/* RESTART checkpoint under the write lock when the WAL is larger than 16 MiB; next to nothing otherwise. The receiver calls it after a
+ * commit, so that the log keeps its size when no other stage runs. */
+int state_checkpoint(struct state *s, struct err *e);
+/* Makes due what a clock that was set back had put off, then state_checkpoint(). Once a second or so from the other stages. */
 int state_housekeep(struct state *s, struct err *e);
 
 /* ---- for storescpctl ------------------------------------------------------------------------------------------------------
