@@ -5,11 +5,13 @@ all the time stores an instance, no process has died, and neither tmp/ nor obj/ 
 
 Guards: DCMTK's reader aborted on fragments of odd length and on command and data in one PDU, and waited for ever for a data set that
 the command did not announce or that had no bytes."""
+import fcntl
 import os
 import random
 import socket
 import struct
 import sys
+import termios
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
@@ -299,6 +301,7 @@ def reset_within_data(p):
 def reset_before_the_answer(p):
     """The one case in which the sender cannot know: the instance is kept, a second sending is a duplicate."""
     p.pdu(p.pdv(p.command(), COMMAND | LAST), p.pdv(data(100000), DATA | LAST))
+    until(lambda: struct.unpack('i', fcntl.ioctl(p.socket, termios.TIOCOUTQ, bytes(4)))[0] == 0, 10, 'the kernel has delivered everything')
     p.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     p.close()
     return None
