@@ -7,6 +7,7 @@
 #include "common/runtime/config.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
+#include "receiver/negotiation.h"
 #include "receiver/protocol.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@ struct association {
     const char *home;
     int channel;
     struct packet job;
+    struct negotiation negotiation;
     struct spool_writer *writer;
     struct err failed; /* the first trouble of this store */
     int64_t written, limit, begun_ms;
@@ -31,16 +33,18 @@ static void on_request(void *ctx, const struct scp_request *request, struct scp_
     struct association *a = ctx;
     (void)snprintf(a->job.calling, sizeof a->job.calling, "%s", request->calling);
     (void)snprintf(a->job.called, sizeof a->job.called, "%s", request->called);
-    int refusal = policy_request(a->config, request->calling, request->called);
-    if (refusal != 0) {
-        *decision = (struct scp_decision){1, refusal >> 8, refusal & 0xff, 0};
-    }
+    negotiation_request(&a->negotiation, request, decision);
+    a->limit = config_int_for(a->config, a->negotiation.section, CFG_MAXIMUM_OBJECT_MB) * 1000000;
 }
 
 static int on_negotiate(void *ctx, const struct scp_context *context)
 {
-    return policy_negotiate(((struct association *)ctx)->config, context->abstract_syntax, context->transfer_syntaxes,
-                            context->transfer_syntax_count);
+    return negotiation_context(&((struct association *)ctx)->negotiation, context);
+}
+
+static void on_negotiated(void *ctx)
+{
+    negotiation_end(&((struct association *)ctx)->negotiation);
 }
 
 static int on_is_storage(void *ctx, const char *sop_class_uid)
@@ -182,7 +186,7 @@ static int receive_job(struct association *a, int *fd)
 
 int association_main(const struct config *config, int channel)
 {
-    static const struct scp_ops ops = {on_request,   on_negotiate, on_is_storage,    on_store_begin,
+    static const struct scp_ops ops = {on_request,   on_negotiate, on_negotiated, on_is_storage,    on_store_begin,
                                        on_store_write, on_store_end, on_store_refused, NULL};
     struct association a = {.config = config, .home = config_home(config), .channel = channel};
     struct scp_config scp = {(unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE), (int)config_int(config, CFG_ACSE_TIMEOUT),
@@ -190,13 +194,13 @@ int association_main(const struct config *config, int channel)
     if (scp.maximum_pdu_bytes < 4096) {
         scp.maximum_pdu_bytes = 131072;
     }
-    a.limit = config_int(config, CFG_MAXIMUM_OBJECT_MB) * 1000000;
     for (long long served = 0; served < config_int(config, CFG_ASSOCIATION_REUSE); served++) {
         int fd = -1;
         if (receive_job(&a, &fd) != 0) {
             return 0;
         }
         int64_t begun = clock_mono_ms();
+        negotiation_begin(&a.negotiation, config, channel, &a.job);
         a.job.association_began_ms = clock_wall_ms();
         (void)scp_serve_fd(fd, &scp, &ops, &a, a.job.outcome, sizeof a.job.outcome, NULL);
         spool_abort(&a.writer);

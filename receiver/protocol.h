@@ -13,7 +13,8 @@ enum packet_kind {
     PACKET_JOB = 1, /* recorder -> association: serve this socket */
     PACKET_STORED,  /* association -> recorder: the file's bytes are durable; make entry and record durable */
     PACKET_VERDICT, /* recorder -> association: status is 0 when both are */
-    PACKET_ENDED    /* association -> recorder: idle again */
+    PACKET_ENDED,   /* association -> recorder: idle again */
+    PACKET_REFUSED  /* association -> recorder: for the log; no answer */
 };
 
 struct packet {
@@ -27,6 +28,7 @@ struct packet {
     int stored, refused;    /* ENDED */
     char outcome[160];      /* ENDED */
     char calling[20], called[20];
+    char refusal_event[32], refusal_text[900]; /* REFUSED: logfmt pairs, nothing that differs from one attempt to the next */
     bool is_tls;            /* JOB: accepted on tls_port */
     char tls[400];          /* ENDED: version, cipher suite and certificate's subject, or empty */
 };
@@ -36,12 +38,5 @@ struct config;
 int association_main(const struct config *config, int channel);
 /* The body of the recorder. Returns the exit code. */
 int recorder_main(const struct config *config);
-
-/* Which services we take (docs/dicom-conformance-statement.md): pure. */
-int policy_negotiate(const struct config *config, const char *abstract_syntax, const char *const *transfer_syntaxes, int count);
-/* Storage, or a class that nobody knows and that may be storage. */
-bool policy_is_storage(const char *sop_class_uid);
-/* 0, or source << 8 | reason of the rejection (PS3.8 table 9-21). */
-int policy_request(const struct config *config, const char *calling, const char *called);
 
 #endif

@@ -7,7 +7,9 @@
 #include "common/handoff/handoff.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
+#include "receiver/policy.h"
 #include "receiver/protocol.h"
+#include "receiver/refusals.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -24,6 +26,7 @@ struct recorder {
     struct handoff *handoff;
     struct pool pool;
     struct adoption adoption;
+    struct refusals refusals;
     bool looking; /* adoption is not through */
     struct state_association ended[ENDED_MAX]; /* not yet written */
     size_t ended_count;
@@ -94,6 +97,21 @@ static void end_association(struct recorder *r, struct process *p, const struct 
     a->refused = packet->refused;
 }
 
+/* What an association process did not accept: once for each peer and reason. */
+static void log_refusal(struct recorder *r, const struct packet *p)
+{
+    char reason[64];
+    unsigned long untold = 0;
+    uint64_t sum = 0xcbf29ce484222325u; /* FNV-1a: the text is the reason, and longer than a key may be */
+    for (const char *c = p->refusal_text; *c; c++) {
+        sum = (sum ^ (unsigned char)*c) * 0x100000001b3u;
+    }
+    (void)snprintf(reason, sizeof reason, "%s %016llx", p->refusal_event, (unsigned long long)sum);
+    if (refusals_due(&r->refusals, clock_mono_ms(), p->peer, reason, &untold)) {
+        log_warning(p->refusal_event, "peer=%s %s untold=%lu", p->peer, p->refusal_text, untold);
+    }
+}
+
 /* Takes what one process says; returns without waiting. */
 static void read_process(struct recorder *r, struct process *p, struct group *g)
 {
@@ -108,6 +126,8 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
         g->begun_ms[g->count++] = packet.begun_ms;
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ENDED) {
         end_association(r, p, &packet);
+    } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_REFUSED) {
+        log_refusal(r, &packet);
     } else if (n != -1 || (errno != EAGAIN && errno != EINTR)) {
         pool_drop(&r->pool, p);
     }
@@ -224,6 +244,7 @@ int recorder_main(const struct config *config)
     r.pool.listener = r.pool.tls_listener = -1;
     r.adoption.lock = -1;
     int rc = stop_install(&e);
+    rc = rc == 0 ? policy_check(config, &e) : rc;
     rc = rc == 0 ? spool_prepare(r.home, &e) : rc;
     rc = rc == 0 ? state_open(&r.state, r.home, &e) : rc;
     rc = rc == 0 ? state_worker_register(r.state, STAGE_RECEIVER, &e) : rc;

@@ -206,6 +206,9 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
         std::snprintf(outcome, size, "failed: %s", cond.text());
         return err_set(e, ERR_PROTOCOL, 0, "%s", cond.text());
     }
+    if (s.ops->negotiated) {
+        s.ops->negotiated(s.ctx);
+    }
     s.link.peer_maximum_pdu = s.association->params->theirMaxPDUReceiveSize;
     const int rc = message_serve(&s.link, outcome, size, e);
     wire_say_goodbye(s.fd);
@@ -213,6 +216,16 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
 }
 
 } // namespace
+
+const char *scp_name_of_uid(const char *uid)
+{
+    return dcmFindNameOfUID(uid);
+}
+
+const char *scp_uid_of_name(const char *name)
+{
+    return dcmFindUIDFromName(name);
+}
 
 int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *ops, void *ctx, char *outcome, size_t outcome_size,
                  struct err *e)

@@ -75,6 +75,8 @@ struct scp_ops {
     /* Returns the index of the transfer syntax to accept, or one of SCP_REFUSE_*. We are SCP of whatever is accepted; the roles are
      * answered accordingly. */
     int (*negotiate)(void *ctx, const struct scp_context *context);
+    /* Every context has been answered and the association stands. NULL: not told. */
+    void (*negotiated)(void *ctx);
     /* Is this SOP class a storage class, whose extended negotiation is answered (PS3.4 B.3.1)? */
     int (*is_storage)(void *ctx, const char *sop_class_uid);
     /* Before the data set. Returns 0 or the status to answer; the data set is drained then, and store_end is not called.
@@ -97,6 +99,11 @@ struct scp_ops {
  */
 int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *ops, void *ctx, char *outcome, size_t outcome_size,
                  struct err *e);
+
+/* The name of a UID as DCMTK knows it ("CTImageStorage"), or NULL; and the other way round, case counts. Retired ones begin with "RETIRED_". Static
+ * storage, thread safe. */
+const char *scp_name_of_uid(const char *uid);
+const char *scp_uid_of_name(const char *name);
 
 #ifdef __cplusplus
 }

@@ -19,14 +19,20 @@ bool dicom_ae_is_legal(const char *title);
 /* How the data set is encoded (PS3.5 section 10 and annex A). */
 enum dicom_ts_kind { DICOM_TS_IMPLICIT, DICOM_TS_EXPLICIT, DICOM_TS_BIG_ENDIAN, DICOM_TS_DEFLATED, DICOM_TS_ENCAPSULATED };
 
+/* What becomes of the pixels. A syntax that may hold both counts as lossy. */
+enum dicom_ts_family { DICOM_TS_UNCOMPRESSED, DICOM_TS_LOSSLESS, DICOM_TS_LOSSY, DICOM_TS_VIDEO, DICOM_TS_REFERENCED };
+
 struct dicom_ts {
-    const char *uid, *name;
+    const char *uid, *name, *keyword; /* keyword: PS3.6 table A-1 */
     enum dicom_ts_kind kind;
+    enum dicom_ts_family family;
     bool imported; /* HealthImaging reads its frames; otherwise it keeps the pixel data as a blob and warns (0xB120) */
 };
 
 /* The entry of a transfer syntax, NULL if it is none that we know by name. Static storage. */
 const struct dicom_ts *dicom_ts_find(const char *uid);
+/* By its keyword, in any case; NULL if it is none. */
+const struct dicom_ts *dicom_ts_find_keyword(const char *keyword);
 /* Known or not: a legal UID that is 1.2.840.10008.1.2 or below it, as every transfer syntax of the standard is. */
 bool dicom_ts_is_standard(const char *uid);
 /* How to read a data set in that syntax; one that nobody knows is taken as explicit little endian (PS3.5 section A.4). */

@@ -15,13 +15,26 @@
       "TCP port of the DICOM listener; 0: none, when only tls_port is wanted")                                         \
     X(CFG_SCP_ADDRESS, "scp_address", "", TEXT, "::", 0, 63, "address",                                                \
       "address to listen on; :: is every IPv6 and IPv4 address")                                                       \
-    X(CFG_AE_TITLE, "ae_title", "AE_TITLE", TEXT, "STORESCP", 1, 16, "AE title", "our own AE title")                   \
+    X(CFG_AE_TITLE, "ae_title", "AE_TITLE", TEXT, "STORESCP", 1, 1000, "list",                                         \
+      "our own AE titles, separated by commas; with the first we name ourselves")                                      \
     X(CFG_REQUIRE_CALLED_AE_TITLE, "require_called_ae_title", "REQUIRE_CALLED_AE_TITLE", BOOL, "false", 0, 0, "",      \
-      "refuse associations that call another AE title than ours")                                                      \
+      "refuse associations that call another AE title than one of ours")                                               \
     X(CFG_REQUIRE_CALLING_AE_TITLE, "require_calling_ae_title", "REQUIRE_CALLING_AE_TITLE", TEXT, "", 0, 4000,         \
-      "list", "AE titles that may send, separated by commas; empty: anybody")                                          \
+      "list", "AE titles that may send, separated by commas, * and ? are wildcards; empty: anybody")                   \
     X(CFG_SUPPORTED_SOP_CLASS_UIDS, "supported_sop_class_uids", "SUPPORTED_SOP_CLASS_UIDS", TEXT, "", 0, 16000,        \
-      "list", "SOP classes to accept, separated by commas; empty: every storage SOP class, private ones too")          \
+      "list", "SOP classes to accept, separated by commas: UIDs, names such as CTImageStorage, 1.2.3.*, standard, "    \
+      "private; empty: every storage SOP class, private ones too")                                                     \
+    X(CFG_REFUSED_SOP_CLASSES, "refused_sop_classes", "", TEXT, "", 0, 16000, "list",                                  \
+      "SOP classes not to accept, even if supported_sop_class_uids names them; written like these")                    \
+    X(CFG_TRANSFER_SYNTAXES, "transfer_syntaxes", "", TEXT, "as-proposed", 1, 4000, "list",                            \
+      "transfer syntaxes to accept in the order of preference: UIDs, keywords such as JPEGLosslessSV1, uncompressed, " \
+      "lossless, lossy, video, importable; as-proposed: the sender's order, what HealthImaging imports first")         \
+    X(CFG_REQUIRE_USER_IDENTITY, "require_user_identity", "", TEXT, "off", 1, 16, "off|username|passcode",             \
+      "refuse associations without a user of user_file: named, or with the right passcode, too")                       \
+    X(CFG_ALLOWED_USERS, "allowed_users", "", TEXT, "", 0, 4000, "list",                                               \
+      "users that may send, separated by commas, * and ? are wildcards; empty: every user of user_file")               \
+    X(CFG_USER_FILE, "user_file", "", TEXT, "users", 1, 1000, "file",                                                  \
+      "users and hashes of their passcodes (storescpctl user), relative to the installation's directory")              \
     X(CFG_MAXIMUM_ASSOCIATIONS, "maximum_associations", "MAXIMUM_ASSOCIATIONS", INT, "300", 1, 2000, "count",          \
       "associations at one time; more are refused as transient")                                                       \
     X(CFG_SPARE_ASSOCIATIONS, "spare_associations", "", INT, "4", 1, 100, "count",                                     \
@@ -61,57 +74,11 @@
       "SHA-256 fingerprints of the certificates that may come, separated by commas; empty: any that tls_ca stands for") \
     /* spool */                                                                                                        \
     X(CFG_SPOOL_FREE_MB, "spool_free_mb", "", INT, "512", 0, 100000000, "MB",                                          \
-      "free space below which instances are refused with 0xA700; 0: never")                                            \
+      "free space below which instances are refused with 0xA700")                                                      \
     X(CFG_SPOOL_KEEP_IMPORTED_S, "spool_keep_imported_s", "", INT, "0", 0, 315360000, "s",                             \
       "time that the spool file of an imported or duplicate instance is kept")                                         \
     X(CFG_SPOOL_KEEP_DROPPED_S, "spool_keep_dropped_s", "", INT, "2592000", 0, 315360000, "s",                         \
       "time that the spool file of an instance that a person dropped is kept")                                         \
-    /* when success is sent */                                                                                         \
-    X(CFG_SUCCESS_AT, "success_at", "", TEXT, "spool", 2, 8, "spool|s3|imported",                                      \
-      "success of C-STORE is sent when the image is safe on our disk, when S3 has confirmed it, or when "              \
-      "HealthImaging has imported it")                                                                                 \
-    X(CFG_SUCCESS_WAIT_S, "success_wait_s", "", INT, "300", 1, 86400, "s",                                             \
-      "longest time that the answer waits for s3 or imported")                                                         \
-    X(CFG_SUCCESS_TIMEOUT, "success_timeout", "", TEXT, "refuse", 6, 7, "success|refuse",                              \
-      "what is answered when success_wait_s has passed: success (the image is on our disk), or 0xA700 (it "            \
-      "is kept all the same; when it is sent again it becomes a duplicate)")                                           \
-    /* back-pressure and limits */                                                                                     \
-    X(CFG_SPOOL_SLOW_FREE_MB, "spool_slow_free_mb", "", INT, "1024", 0, 100000000, "MB",                               \
-      "free space below which each success is sent slow_answer_ms later; 0: never")                                    \
-    X(CFG_SPOOL_REJECT_FREE_MB, "spool_reject_free_mb", "", INT, "256", 0, 100000000, "MB",                            \
-      "free space below which associations are rejected as transient; 0: never")                                       \
-    X(CFG_BACKLOG_SLOW_COUNT, "backlog_slow_count", "", INT, "0", 0, 1000000000, "count",                              \
-      "instances that are not yet uploaded, from which each success is sent slow_answer_ms later; 0: never")           \
-    X(CFG_BACKLOG_SLOW_MB, "backlog_slow_mb", "", INT, "0", 0, 1000000000, "MB",                                       \
-      "the same by their bytes")                                                                                       \
-    X(CFG_BACKLOG_REFUSE_COUNT, "backlog_refuse_count", "", INT, "0", 0, 1000000000, "count",                          \
-      "instances that are not yet uploaded, from which new ones are refused with 0xA700; 0: never")                    \
-    X(CFG_BACKLOG_REFUSE_MB, "backlog_refuse_mb", "", INT, "0", 0, 1000000000, "MB",                                   \
-      "the same by their bytes")                                                                                       \
-    X(CFG_BACKLOG_REJECT_COUNT, "backlog_reject_count", "", INT, "0", 0, 1000000000, "count",                          \
-      "instances that are not yet uploaded, from which associations are rejected as transient; 0: never")              \
-    X(CFG_BACKLOG_REJECT_MB, "backlog_reject_mb", "", INT, "0", 0, 1000000000, "MB",                                   \
-      "the same by their bytes")                                                                                       \
-    X(CFG_SLOW_ANSWER_MS, "slow_answer_ms", "", INT, "250", 1, 10000, "ms",                                            \
-      "how much later a success is sent when space or backlog ask for slower answers")                                 \
-    X(CFG_PRIORITY, "priority", "", BOOL, "false", 0, 0, "",                                                           \
-      "images of these senders are taken without delay, whatever the backlog, until only spool_free_mb less "          \
-      "priority_reserve_mb is free")                                                                                   \
-    X(CFG_PRIORITY_RESERVE_MB, "priority_reserve_mb", "", INT, "256", 0, 100000000, "MB",                              \
-      "part of spool_free_mb that only senders with priority may use")                                                 \
-    X(CFG_ASSOCIATION_INSTANCES, "association_instances", "", INT, "0", 0, 1000000000, "count",                        \
-      "instances of one association; more are refused with 0xA700; 0: any number")                                     \
-    X(CFG_ASSOCIATION_MB, "association_mb", "", INT, "0", 0, 1000000000, "MB",                                         \
-      "bytes of one association; instances beyond are refused with 0xA700; 0: any number")                             \
-    X(CFG_ASSOCIATION_S, "association_s", "", INT, "0", 0, 31536000, "s",                                              \
-      "an association ends after this time, at the end of the message that is under way; the waiting for s3 "          \
-      "or imported does not count; 0: never")                                                                          \
-    X(CFG_OBJECT_S, "object_s", "", INT, "7200", 0, 31536000, "s",                                                     \
-      "time for one DIMSE message from its first byte to its last; 0: any time as long as dimse_timeout is "           \
-      "kept")                                                                                                          \
-    X(CFG_IN_FLIGHT_MB, "in_flight_mb", "", INT, "0", 0, 1000000000, "MB",                                             \
-      "bytes of unfinished objects, all associations together; what exceeds them is refused with 0xA700; 0: "          \
-      "any number")                                                                                                    \
     /* validator */                                                                                                    \
     X(CFG_SAME_UID_OTHER_CONTENT, "same_uid_other_content", "", TEXT, "quarantine", 6, 10, "quarantine|import",        \
       "what happens to a SOP Instance UID that comes again with another content")                                      \
@@ -176,15 +143,11 @@
 /* What a section [ae PATTERN] may set for single calling AE titles. */
 #define CONFIG_PER_AE(X)                                                                                               \
     X(CFG_SUPPORTED_SOP_CLASS_UIDS)                                                                                    \
+    X(CFG_REFUSED_SOP_CLASSES)                                                                                         \
+    X(CFG_TRANSFER_SYNTAXES)                                                                                           \
+    X(CFG_REQUIRE_USER_IDENTITY)                                                                                       \
+    X(CFG_ALLOWED_USERS)                                                                                               \
     X(CFG_MAXIMUM_OBJECT_MB)                                                                                           \
-    X(CFG_SUCCESS_AT)                                                                                                  \
-    X(CFG_SUCCESS_WAIT_S)                                                                                              \
-    X(CFG_SUCCESS_TIMEOUT)                                                                                             \
-    X(CFG_PRIORITY)                                                                                                    \
-    X(CFG_ASSOCIATION_INSTANCES)                                                                                       \
-    X(CFG_ASSOCIATION_MB)                                                                                              \
-    X(CFG_ASSOCIATION_S)                                                                                               \
-    X(CFG_OBJECT_S)                                                                                                    \
     X(CFG_TLS_REQUIRED)                                                                                                \
     X(CFG_TLS_SUBJECT)                                                                                                 \
     X(CFG_TLS_FINGERPRINT)

@@ -121,7 +121,7 @@ static const struct {
     {"log_level = loud\n", {"log_level", "line 1", "debug|info|warning|error"}},
     {"log_level = warn\n", {"log_level", "line 1", "debug|info|warning|error"}},
     {"log_level = info|\n", {"log_level", "line 1", "debug|info|warning|error"}},
-    {"ae_title = SEVENTEEN_LETTERS\n", {"ae_title", "line 1", "1 to 16"}},
+    {"datastore_id = 0123456789abcdef0123456789abcdef0\n", {"datastore_id", "line 1", "0 to 32"}},
     {"a = 1\nscp_prot = 1\n", {"line 1", "there is no setting \"a\"", ""}},
     {"scp_port = 1\nnonsense\n", {"storescp.conf line 2", "name = value", ""}},
 };
