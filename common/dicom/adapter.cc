@@ -11,6 +11,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <malloc.h>
 #include <unistd.h>
 
 namespace {
@@ -240,6 +241,7 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
     try {
         OFLog::configure(OFLogger::OFF_LOG_LEVEL);
         dcmDisableGethostbyaddr.set(OFTrue);
+        dcmAssociatePDUSizeLimit.set(SCP_REQUEST_BYTES_MAX);
         dcmSocketReceiveTimeout.set(config->network_timeout_s);
         dcmSocketSendTimeout.set(config->network_timeout_s);
         dcmExternalSocketHandle.set(fd);
@@ -261,5 +263,6 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
         std::snprintf(outcome, outcome_size, "failed: exception in the protocol library");
         rc = err_set(e, ERR_PROTOCOL, 0, "exception in the protocol library");
     }
+    malloc_trim(0); /* the lists of a large request take a hundred times its size */
     return rc;
 }

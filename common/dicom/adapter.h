@@ -59,7 +59,8 @@ struct scp_decision { /* zeroes: accept */
 };
 
 enum { SCP_REFUSE_ABSTRACT_SYNTAX = -1, SCP_REFUSE_TRANSFER_SYNTAXES = -2, SCP_REFUSE_USER = -3 };
-enum { SCP_CONTEXTS_MAX = 128, SCP_TRANSFER_SYNTAXES_MAX = 512 };
+/* SCP_REQUEST_BYTES_MAX: of an association request; 128 contexts with 38 transfer syntaxes each need 130 KiB, 340 KiB with the longest UIDs. */
+enum { SCP_REQUEST_BYTES_MAX = 384 << 10, SCP_CONTEXTS_MAX = 128, SCP_TRANSFER_SYNTAXES_MAX = 512 };
 
 struct scp_context { /* one proposed presentation context */
     int id;

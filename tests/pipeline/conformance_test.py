@@ -13,7 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from harness import TOP, Installation, LeftOut, check, main, make_study, same, say, until  # noqa: E402
 import scu  # noqa: E402
-from negotiate import connect, propose  # noqa: E402
+from negotiate import connect, propose, request  # noqa: E402
 
 STATEMENT = os.path.join(TOP, 'docs', 'dicom-conformance-statement.md')
 KNOWN_UIDS = '/usr/include/dcmtk/dcmdata/dcuid.h'
@@ -124,11 +124,20 @@ def general(it, rows):
     answer.peer._command(1, echo(longest + 2))
     same(answer.peer._receive()[0], 7, f'a command set of {longest + 2} bytes')
     answer.close()
-    most = int(value['presentation contexts of an association'])
+    most = int(value['presentation contexts of an association'].split(';')[0])
     answer = propose(it.port, [(f'{CT}.{i}', [EXPLICIT_LE]) for i in range(most)])
     same([c[0] for c in answer.contexts], [0] * most, f'{most} presentation contexts')
     answer.close()
     same(propose(it.port, [(f'{CT}.{i}', [EXPLICIT_LE], (2 * i + 1) % 256) for i in range(most + 1)]).kind, 'aborted', 'a context too many')
+    room = int(value['longest association request'].split()[0])
+    syntaxes = [f'2.25.{10 ** 58 + i}' for i in range(38)] + [EXPLICIT_LE]
+    contexts = [(f'{CT}.{i:038d}', syntaxes) for i in range(most)]
+    size = len(request(contexts)) - 6
+    check(size > room * 0.85, f'128 contexts with 39 long transfer syntaxes are only {size} bytes')
+    answer = propose(it.port, contexts)
+    same([c for c in answer.contexts if c != (0, EXPLICIT_LE)], [], '128 contexts with 39 of the longest transfer syntaxes each')
+    answer.close()
+    same(propose(it.port, contexts, user=[(0x77, bytes(room - size))]).kind, 'closed', f'an association request over {room} bytes')
 
 
 # ---- what is answered -------------------------------------------------------------------------------------------------------------------
