@@ -48,6 +48,11 @@ static void chores(struct process *p)
         } else if (closed) {
             log_info("batches_closed", "count=%d", closed);
         }
+        if (state_batches_close_waited(p->m.state, &closed, &e) != 0) {
+            log_error("close_failed", "reason=\"%s\"", e.text);
+        } else if (closed) {
+            log_info("batches_closed", "count=%d reason=\"their senders wait for the import\"", closed);
+        }
     }
     if (now < p->chores_at) {
         return;

@@ -74,11 +74,57 @@
       "SHA-256 fingerprints of the certificates that may come, separated by commas; empty: any that tls_ca stands for") \
     /* spool */                                                                                                        \
     X(CFG_SPOOL_FREE_MB, "spool_free_mb", "", INT, "512", 0, 100000000, "MB",                                          \
-      "free space below which instances are refused with 0xA700")                                                      \
+      "free space below which instances are refused with 0xA700; 0: never")                                            \
     X(CFG_SPOOL_KEEP_IMPORTED_S, "spool_keep_imported_s", "", INT, "0", 0, 315360000, "s",                             \
       "time that the spool file of an imported or duplicate instance is kept")                                         \
     X(CFG_SPOOL_KEEP_DROPPED_S, "spool_keep_dropped_s", "", INT, "2592000", 0, 315360000, "s",                         \
       "time that the spool file of an instance that a person dropped is kept")                                         \
+    /* when success is sent */                                                                                         \
+    X(CFG_SUCCESS_AT, "success_at", "", TEXT, "spool", 2, 8, "spool|s3|imported",                                      \
+      "success of C-STORE is sent when the image is safe on our disk, when S3 has confirmed it, or when "              \
+      "HealthImaging has imported it")                                                                                 \
+    X(CFG_SUCCESS_WAIT_S, "success_wait_s", "", INT, "300", 1, 86400, "s",                                             \
+      "longest time that the answer waits for s3 or imported")                                                         \
+    X(CFG_SUCCESS_TIMEOUT, "success_timeout", "", TEXT, "refuse", 6, 7, "success|refuse",                              \
+      "what is answered when success_wait_s has passed: success (the image is on our disk), or 0xA700 (it "            \
+      "is kept all the same; when it is sent again it becomes a duplicate)")                                           \
+    /* back-pressure and limits */                                                                                     \
+    X(CFG_SPOOL_SLOW_FREE_MB, "spool_slow_free_mb", "", INT, "1024", 0, 100000000, "MB",                               \
+      "free space below which each success is sent slow_answer_ms later; 0: never")                                    \
+    X(CFG_SPOOL_REJECT_FREE_MB, "spool_reject_free_mb", "", INT, "256", 0, 100000000, "MB",                            \
+      "free space below which associations are rejected as transient; 0: never")                                       \
+    X(CFG_BACKLOG_SLOW_COUNT, "backlog_slow_count", "", INT, "0", 0, 1000000000, "count",                              \
+      "instances that are not yet uploaded, from which each success is sent slow_answer_ms later; 0: never")           \
+    X(CFG_BACKLOG_SLOW_MB, "backlog_slow_mb", "", INT, "0", 0, 1000000000, "MB",                                       \
+      "the same by their bytes")                                                                                       \
+    X(CFG_BACKLOG_REFUSE_COUNT, "backlog_refuse_count", "", INT, "0", 0, 1000000000, "count",                          \
+      "instances that are not yet uploaded, from which new ones are refused with 0xA700; 0: never")                    \
+    X(CFG_BACKLOG_REFUSE_MB, "backlog_refuse_mb", "", INT, "0", 0, 1000000000, "MB",                                   \
+      "the same by their bytes")                                                                                       \
+    X(CFG_BACKLOG_REJECT_COUNT, "backlog_reject_count", "", INT, "0", 0, 1000000000, "count",                          \
+      "instances that are not yet uploaded, from which associations are rejected as transient; 0: never")              \
+    X(CFG_BACKLOG_REJECT_MB, "backlog_reject_mb", "", INT, "0", 0, 1000000000, "MB",                                   \
+      "the same by their bytes")                                                                                       \
+    X(CFG_SLOW_ANSWER_MS, "slow_answer_ms", "", INT, "250", 1, 10000, "ms",                                            \
+      "how much later a success is sent when space or backlog ask for slower answers")                                 \
+    X(CFG_PRIORITY, "priority", "", BOOL, "false", 0, 0, "",                                                           \
+      "images of these senders are taken without delay, whatever the backlog, until only spool_free_mb less "          \
+      "priority_reserve_mb is free")                                                                                   \
+    X(CFG_PRIORITY_RESERVE_MB, "priority_reserve_mb", "", INT, "256", 0, 100000000, "MB",                              \
+      "part of spool_free_mb that only senders with priority may use")                                                 \
+    X(CFG_ASSOCIATION_INSTANCES, "association_instances", "", INT, "0", 0, 1000000000, "count",                        \
+      "instances of one association; more are refused with 0xA700; 0: any number")                                     \
+    X(CFG_ASSOCIATION_MB, "association_mb", "", INT, "0", 0, 1000000000, "MB",                                         \
+      "bytes of one association; instances beyond are refused with 0xA700; 0: any number")                             \
+    X(CFG_ASSOCIATION_S, "association_s", "", INT, "0", 0, 31536000, "s",                                              \
+      "an association ends after this time, at the end of the message that is under way; the waiting for s3 "          \
+      "or imported does not count; 0: never")                                                                          \
+    X(CFG_OBJECT_S, "object_s", "", INT, "7200", 0, 31536000, "s",                                                     \
+      "time for one DIMSE message from its first byte to its last; 0: any time as long as dimse_timeout is "           \
+      "kept")                                                                                                          \
+    X(CFG_IN_FLIGHT_MB, "in_flight_mb", "", INT, "0", 0, 1000000000, "MB",                                             \
+      "bytes of unfinished objects, all associations together; what exceeds them is refused with 0xA700; 0: "          \
+      "any number")                                                                                                    \
     /* validator */                                                                                                    \
     X(CFG_SAME_UID_OTHER_CONTENT, "same_uid_other_content", "", TEXT, "quarantine", 6, 10, "quarantine|import",        \
       "what happens to a SOP Instance UID that comes again with another content")                                      \
@@ -148,6 +194,14 @@
     X(CFG_REQUIRE_USER_IDENTITY)                                                                                       \
     X(CFG_ALLOWED_USERS)                                                                                               \
     X(CFG_MAXIMUM_OBJECT_MB)                                                                                           \
+    X(CFG_SUCCESS_AT)                                                                                                  \
+    X(CFG_SUCCESS_WAIT_S)                                                                                              \
+    X(CFG_SUCCESS_TIMEOUT)                                                                                             \
+    X(CFG_PRIORITY)                                                                                                    \
+    X(CFG_ASSOCIATION_INSTANCES)                                                                                       \
+    X(CFG_ASSOCIATION_MB)                                                                                              \
+    X(CFG_ASSOCIATION_S)                                                                                               \
+    X(CFG_OBJECT_S)                                                                                                    \
     X(CFG_TLS_REQUIRED)                                                                                                \
     X(CFG_TLS_SUBJECT)                                                                                                 \
     X(CFG_TLS_FINGERPRINT)

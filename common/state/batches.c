@@ -18,7 +18,7 @@ int state_batch_event(struct state *s, const char *batch, const char *from, cons
 
 /* ---- assignment ---------------------------------------------------------------------------------------------------------- */
 
-static int close_batch(struct state *s, const char *batch, const char *why, int64_t now, struct err *e)
+int state_batch_close(struct state *s, const char *batch, const char *why, int64_t now, struct err *e)
 {
     int changed = 0;
     int rc = state_run(s, &changed, e,
@@ -47,7 +47,7 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     int rc = step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for an open batch");
     (void)sqlite3_reset(q);
     if (rc == 0 && batch[0] && (count + 1 > limits->max_count || size + bytes > limits->max_bytes)) {
-        rc = close_batch(s, batch, "full", now_ms, e);
+        rc = state_batch_close(s, batch, "full", now_ms, e);
         batch[0] = '\0';
     }
     if (rc == 0 && !batch[0]) {

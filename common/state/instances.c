@@ -46,12 +46,12 @@ static int add_one(struct state *s, const struct state_received *r, int64_t now,
     int added = 0;
     int rc = state_run(s, &added, e,
                        "INSERT INTO instance (id, state, association, peer, calling_ae, called_ae, sop_class_uid, sop_instance_uid,"
-                       " transfer_syntax_uid, file_bytes, data_bytes, file_crc32c, data_crc32c, received_ms, changed_ms) "
-                       "VALUES (?1, 'received', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) "
+                       " transfer_syntax_uid, file_bytes, data_bytes, file_crc32c, data_crc32c, received_ms, changed_ms, wait_until_ms) "
+                       "VALUES (?1, 'received', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, nullif(?15, 0)) "
                        "ON CONFLICT (id) DO NOTHING",
-                       "teeeetttiiiiii", r->id, r->association, r->peer, r->calling_ae, r->called_ae, r->sop_class_uid,
+                       "teeeetttiiiiiii", r->id, r->association, r->peer, r->calling_ae, r->called_ae, r->sop_class_uid,
                        r->sop_instance_uid, r->transfer_syntax_uid, r->file_bytes, r->data_bytes, (int64_t)r->file_crc32c,
-                       (int64_t)r->data_crc32c, r->received_ms, now);
+                       (int64_t)r->data_crc32c, r->received_ms, now, r->wait_until_ms);
     if (rc != 0 || added == 0) {
         return rc;
     }
@@ -335,6 +335,12 @@ static int end_validation(struct state *s, struct state_validation *v, const str
         v->verdict = VERDICT_DUPLICATE;
         (void)snprintf(note, sizeof note, "same content as instance %s", twin.r.id);
         rc = state_move(s, c->r.id, c->token, "received", "duplicate", now, err_name(ERR_DUPLICATE), note, e);
+        if (rc == 0) { /* who waits for the duplicate waits for its twin */
+            rc = state_run(s, NULL, e,
+                           "UPDATE instance SET wait_until_ms = (SELECT d.wait_until_ms FROM instance AS d WHERE d.id = ?2) WHERE id = ?1 AND "
+                           "coalesce(wait_until_ms, 0) < (SELECT d.wait_until_ms FROM instance AS d WHERE d.id = ?2 AND d.wait_until_ms > ?3)",
+                           "tti", twin.r.id, c->r.id, now);
+        }
     } else if (found == 1 && !limits->import_other_content && !accept) {
         v->verdict = VERDICT_UID_REUSED;
         (void)snprintf(note, sizeof note, "instance %s has the same SOP Instance UID (0008,0018) and another content",

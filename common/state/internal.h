@@ -24,6 +24,7 @@ struct state {
     int log_frames; /* length of the write-ahead log after our last commit */
     int64_t checkpoint_at_ms; /* not before (monotonic) */
     uint64_t device, inode; /* of state.db when it was opened */
+    int64_t progress_version; /* state_progress(): PRAGMA data_version of the last look */
     /* prepared once per text, found by the address of the literal */
     struct {
         const char *sql;
@@ -72,6 +73,8 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
  * Inside a transaction that must be committed in both cases. */
 int state_take_start(struct state *s, const struct state_start_limits *limits, bool new_job, int64_t now_ms, int64_t *wait_ms,
                      struct err *e);
+/* open -> closed, with why as the note of the event; nothing when it is not open any more. Inside a transaction. */
+int state_batch_close(struct state *s, const char *batch, const char *why, int64_t now_ms, struct err *e);
 /* An event that belongs to a batch. Inside a transaction. */
 int state_batch_event(struct state *s, const char *batch, const char *from, const char *to, const char *code,
                       const char *note, int64_t now_ms, struct err *e);

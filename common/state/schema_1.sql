@@ -34,6 +34,7 @@ CREATE TABLE instance (
   file_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL,
   file_crc32c INTEGER NOT NULL, data_crc32c INTEGER NOT NULL, sha256 TEXT,
   twin TEXT, accept_other_content INTEGER NOT NULL DEFAULT 0,
+  wait_until_ms INTEGER, -- until then its sender waits for the import
   batch TEXT, s3_key TEXT, etag TEXT,
   job_id TEXT, image_set_id TEXT, image_set_version INTEGER, is_primary INTEGER,
   received_ms INTEGER NOT NULL, validated_ms INTEGER, uploaded_ms INTEGER, importing_ms INTEGER, ended_ms INTEGER,
@@ -46,6 +47,8 @@ CREATE INDEX work_validated ON instance (next_attempt_ms, id) WHERE state = 'val
 CREATE INDEX instance_owner ON instance (owner) WHERE owner IS NOT NULL;
 CREATE INDEX instance_release ON instance (ended_ms) WHERE released_ms IS NULL AND state IN ('imported', 'duplicate');
 CREATE INDEX instance_dropped ON instance (dropped_ms) WHERE released_ms IS NULL AND dropped_ms IS NOT NULL;
+-- Batches that somebody waits for close at once.
+CREATE INDEX instance_waited ON instance (wait_until_ms) WHERE state = 'uploaded' AND wait_until_ms IS NOT NULL;
 CREATE INDEX instance_held ON instance (batch) WHERE held = 1;
 CREATE INDEX instance_sop ON instance (sop_instance_uid);
 -- What a new row does not have yet costs its insert nothing.

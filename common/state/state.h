@@ -50,6 +50,7 @@ struct state_received {
     int64_t file_bytes, data_bytes; /* whole Part 10 file; data set alone */
     uint32_t file_crc32c, data_crc32c;
     int64_t received_ms; /* when the last byte had come */
+    int64_t wait_until_ms; /* its sender waits that long for the import; 0: it does not. Only written, never read back */
 };
 struct state_association { /* one that has ended */
     char id[STATE_ID_SIZE], peer[64], calling_ae[20], called_ae[20], outcome[160], tls[400];
@@ -62,6 +63,19 @@ int state_record(struct state *s, const struct state_received *r, size_t count, 
 int state_add_received(struct state *s, const struct state_received *r, size_t count, struct err *e); /* instances only */
 /* 1 if the instance has a row, 0 if not, negative on error. *releasable: terminal and spool may go. */
 int state_instance_known(struct state *s, const char *id, bool *releasable, struct err *e);
+
+/* How far an instance has come; of a duplicate: how far its twin has. */
+struct state_progress {
+    char id[STATE_ID_SIZE];        /* in */
+    bool is_uploaded, is_imported; /* S3 has confirmed it (at some time); HealthImaging has it */
+    bool is_refused;               /* quarantined or failed */
+    char error_code[32];           /* of a refused one: an err_name() */
+};
+/* Fills the answers of count instances with one cheap query, unless nobody has committed since the last call: then *news is false and
+ * nothing is touched. */
+int state_progress(struct state *s, struct state_progress *p, size_t count, bool *news, struct err *e);
+/* Instances that are not yet uploaded, and their bytes; bytes may be NULL, then only an index is read. Costs what waits. */
+int state_backlog(struct state *s, int64_t *count, int64_t *bytes, struct err *e);
 
 /* ---- claims (validator, uploader) ---------------------------------------------------------------------------------- */
 struct state_instance {
@@ -149,6 +163,9 @@ struct state_batch {
 /* Closes open batches that were quiet since quiet_ms or are older than max_age_ms; *closed counts them. A full one closes when the next
  * instance of its study comes. */
 int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e);
+/* Closes open batches that a sender waits for (success_at = imported) as soon as every instance of it that is waited for is uploaded; others of
+ * it still delay its start, not its closing. Costs one index look-up when nobody waits. */
+int state_batches_close_waited(struct state *s, int *closed, struct err *e);
 /* What an importer may do next. WORK_START: a STARTING batch, else the CLOSED one that waits longest and has every instance uploaded or
  * out of it; WORK_POLL: RUNNING; WORK_RESULTS: RECONCILING. */
 enum state_batch_work { WORK_START, WORK_POLL, WORK_RESULTS };

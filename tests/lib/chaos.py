@@ -3,9 +3,11 @@
 Targets come in rounds, so that every program is hit: receivers (recorders), association processes, validators, uploaders, importer, in
 some rounds `storescpctl up` (which is started again here, as an init system would) and the stand-in for AWS. Between two kills lies a
 pause of random length; then the moment is any, or a few milliseconds after a sender began a store (poke()), or just after an effect of
-the target is seen outside and perhaps not yet recorded: a file in obj/, an object in S3, a job. Those are where it hurts.
+the target is seen outside and perhaps not yet recorded: a file in obj/, an object in S3, a job. Those are where it hurts. Between
+kills the stand-in is told to make trouble: lost answers, errors, jobs that fail.
 """
 import collections
+import json
 import os
 import random
 import signal
@@ -13,7 +15,20 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
+TROUBLES = (  # of AWS, each a few times; all of them heal, and none makes a second import right
+    {'operation': 'PutObject', 'action': 'reset_after'}, {'operation': 'PutObject', 'action': 'error', 'status': 503, 'code': 'SlowDown'},
+    {'operation': 'PutObject', 'action': 'hang', 'ms': 300}, {'operation': 'PutObject', 'action': 'delay', 'ms': 400},
+    {'operation': 'PutObject', 'action': 'wrong_checksum'},
+    {'operation': 'StartDICOMImportJob', 'action': 'reset_after'}, {'operation': 'StartDICOMImportJob', 'action': 'reset_after'},
+    {'operation': 'StartDICOMImportJob', 'action': 'error', 'status': 500, 'code': 'InternalServerException'},
+    {'operation': 'GetDICOMImportJob', 'action': 'error', 'status': 429, 'code': 'ThrottlingException'}, {'operation': 'GetDICOMImportJob', 'action': 'reset'},
+    {'operation': 'ListDICOMImportJobs', 'action': 'error', 'status': 500, 'code': 'InternalServerException'},
+    {'operation': 'GetObject', 'key': 'job-output-manifest.json', 'action': 'error', 'status': 404, 'code': 'NoSuchKey'},
+    {'operation': 'GetObject', 'key': 'ndjson', 'action': 'reset'},
+    {'operation': 'ImportJob', 'action': 'job_failed'}, {'operation': 'ImportJob', 'action': 'job_failed', 'partial': True},
+    {'operation': 'ImportFile', 'action': 'server_error'})
 ROUND = ('receiver', 'association', 'validator', 'uploader', 'importer', 'association', 'receiver')
 
 
@@ -29,10 +44,10 @@ def sockets(pid):
 
 
 class Chaos:
-    def __init__(self, installation, seed, mean_s):
+    def __init__(self, installation, seed, mean_s, calm_aws=False):
         self.it, self.rng, self.mean_s = installation, random.Random(seed), mean_s
         self.kills = collections.Counter()
-        self.missed = 0
+        self.missed, self.troubles, self.calm_aws = 0, 0, calm_aws
         self.poked, self.stopping = threading.Event(), threading.Event()
         self.failure = None
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -54,7 +69,7 @@ class Chaos:
     def _targets(self):
         number = 0
         while True:
-            kinds = list(ROUND) + (['up'] if number % 2 else []) + (['local-aws'] if number % 3 == 2 else [])
+            kinds = list(ROUND) + (['up'] if number % 2 else []) + (['local-aws'] if number % 3 == 2 else []) + (['trouble'] if self.it.cloud and not self.calm_aws else [])
             self.rng.shuffle(kinds)
             yield from kinds
             number += 1
@@ -98,6 +113,12 @@ class Chaos:
             self.kills[kind] += 1
             time.sleep(self.rng.uniform(0, 1))
             self.it.start_up(60)
+        elif kind == 'trouble':
+            rules = [dict(rule, times=self.rng.randrange(1, 4)) for rule in self.rng.sample(TROUBLES, 4)]
+            url = f'http://127.0.0.1:{self.it.aws_port}/_local/faults'
+            request = urllib.request.Request(url, data=json.dumps(rules).encode(), method='POST')
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
+            self.troubles += len(rules)
         elif kind == 'local-aws':
             if self.it.aws:
                 self.it.stop_aws()

@@ -349,6 +349,14 @@ static void every_statement_has_its_index(void **in)
     assert_int_equal(state_reclaim(f->importer, &n, &e), 0);
     assert_int_equal(state_housekeep(f->importer, &e), 0);
     assert_int_equal(state_worker_beat(f->importer, "ready", &e), 0);
+    struct state_progress seen = {.id = "a"};
+    int64_t waiting = 0;
+    int64_t bytes = 0;
+    bool news = false;
+    assert_int_equal(state_progress(f->importer, &seen, 1, &news, &e), 0);
+    assert_int_equal(state_backlog(f->importer, &waiting, NULL, &e), 0);
+    assert_int_equal(state_backlog(f->importer, &waiting, &bytes, &e), 0);
+    assert_int_equal(state_batches_close_waited(f->importer, &n, &e), 0);
     check_plans(f->validator, &picks);
     check_plans(f->uploader, &picks);
     check_plans(f->importer, &picks);
