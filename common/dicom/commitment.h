@@ -35,14 +35,6 @@ enum {
     COMMITMENT_NO_SUCH_ACTION = 0x0123,
     COMMITMENT_RESOURCE_LIMITATION = 0x0213
 };
-/* Failure Reason (0008,1197) of one instance (PS3.3 section C.14.1.1) */
-enum {
-    REASON_PROCESSING_FAILURE = 0x0110,
-    REASON_NO_SUCH_INSTANCE = 0x0112,
-    REASON_CLASS_CONFLICT = 0x0119,
-    REASON_DUPLICATE_TRANSACTION = 0x0131,
-    REASON_RESOURCE_LIMITATION = 0x0213
-};
 
 struct commitment_list {
     char transaction_uid[COMMITMENT_UID_SIZE];

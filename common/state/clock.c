@@ -12,7 +12,7 @@
 
 enum {
     HORIZON_MS = 900000,       /* backoffs of instances and batches end at 10 minutes */
-    POLL_HORIZON_MS = 3900000, /* import_poll_ms goes up to an hour, and jitter */
+    POLL_HORIZON_MS = 3900000, /* import_poll_ms goes up to an hour, and jitter; reports of commitments rest 30 minutes */
     OPEN_HORIZON_MS = 2000     /* two machines' clocks may differ a little */
 };
 
@@ -24,6 +24,9 @@ static const char look[] =
     " OR EXISTS (SELECT 1 FROM batch INDEXED BY batch_starting WHERE state = 'starting' AND owner IS NULL AND next_attempt_ms > ?1)"
     " OR EXISTS (SELECT 1 FROM batch INDEXED BY batch_reconciling WHERE state = 'reconciling' AND owner IS NULL AND next_attempt_ms > ?1)"
     " OR EXISTS (SELECT 1 FROM batch INDEXED BY batch_running WHERE state = 'running' AND owner IS NULL AND next_attempt_ms > ?2)"
+    " OR EXISTS (SELECT 1 FROM commitment INDEXED BY commitment_waiting WHERE state = 'waiting' AND owner IS NULL AND next_attempt_ms > ?2)"
+    " OR EXISTS (SELECT 1 FROM commitment INDEXED BY commitment_reporting WHERE state = 'reporting' AND owner IS NULL AND offered_to IS NULL "
+    "AND next_attempt_ms > ?2)"
     " OR EXISTS (SELECT 1 FROM batch INDEXED BY batch_open WHERE state = 'open' AND last_added_ms > ?3)";
 
 /* ?1 now, ?2 the horizon as a time */
@@ -34,16 +37,20 @@ static const char *const heal[] = {
     "UPDATE batch INDEXED BY batch_starting SET next_attempt_ms = ?1 WHERE state = 'starting' AND owner IS NULL AND next_attempt_ms > ?2",
     "UPDATE batch INDEXED BY batch_reconciling SET next_attempt_ms = ?1 WHERE state = 'reconciling' AND owner IS NULL AND next_attempt_ms > ?2",
     "UPDATE batch INDEXED BY batch_running SET next_attempt_ms = ?1 WHERE state = 'running' AND owner IS NULL AND next_attempt_ms > ?2",
+    "UPDATE commitment INDEXED BY commitment_waiting SET next_attempt_ms = ?1 WHERE state = 'waiting' AND owner IS NULL AND next_attempt_ms > ?2",
+    "UPDATE commitment INDEXED BY commitment_reporting SET next_attempt_ms = ?1 WHERE state = 'reporting' AND owner IS NULL AND offered_to IS NULL "
+    "AND next_attempt_ms > ?2",
     "UPDATE batch INDEXED BY batch_open SET last_added_ms = ?1, opened_ms = min(opened_ms, ?1) WHERE state = 'open' AND last_added_ms > ?2"};
 
 int state_clock_heal(struct state *s, struct err *e)
 {
     int64_t now = clock_wall_ms();
     const int64_t horizon[] = {now + HORIZON_MS, now + HORIZON_MS,      now + HORIZON_MS,     now + HORIZON_MS,
-                               now + HORIZON_MS, now + POLL_HORIZON_MS, now + OPEN_HORIZON_MS};
+                               now + HORIZON_MS, now + POLL_HORIZON_MS, now + POLL_HORIZON_MS,
+                               now + POLL_HORIZON_MS, now + OPEN_HORIZON_MS};
     int64_t any = 0;
     int64_t rows = 0;
-    int rc = state_number(s, &any, 0, e, look, "iii", horizon[0], horizon[5], horizon[6]);
+    int rc = state_number(s, &any, 0, e, look, "iii", horizon[0], horizon[5], horizon[8]);
     if (rc != 0 || !any || (rc = state_begin(s, e)) != 0) {
         return rc;
     }

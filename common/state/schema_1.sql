@@ -97,6 +97,35 @@ CREATE TABLE worker (
   name TEXT PRIMARY KEY, stage TEXT NOT NULL, pid INTEGER NOT NULL,
   started_ms INTEGER NOT NULL, beat_ms INTEGER NOT NULL, status TEXT NOT NULL) STRICT;
 
+-- Storage commitment (PS3.4 annex J): a row for each request, one for each instance that it asks about, one for each step.
+CREATE TABLE commitment (
+  id TEXT PRIMARY KEY, transaction_uid TEXT NOT NULL, calling_ae TEXT NOT NULL, called_ae TEXT, peer TEXT, association TEXT,
+  state TEXT NOT NULL CHECK (state IN ('waiting', 'reporting', 'reported', 'given_up')),
+  point TEXT NOT NULL CHECK (point IN ('spooled', 'uploaded', 'imported')),
+  offered_to TEXT, -- the receiver that has the association open on which the report may go
+  items INTEGER NOT NULL, failed INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0, next_attempt_ms INTEGER NOT NULL,
+  owner TEXT, token INTEGER NOT NULL DEFAULT 0, error_code TEXT, error_text TEXT,
+  requested_ms INTEGER NOT NULL, wait_until_ms INTEGER NOT NULL, give_up_ms INTEGER NOT NULL,
+  decided_ms INTEGER, ended_ms INTEGER) STRICT;
+CREATE INDEX commitment_waiting ON commitment (next_attempt_ms, id) WHERE state = 'waiting' AND owner IS NULL;
+CREATE INDEX commitment_reporting ON commitment (next_attempt_ms, id) WHERE state = 'reporting' AND owner IS NULL AND offered_to IS NULL;
+CREATE INDEX commitment_offered ON commitment (offered_to, association) WHERE offered_to IS NOT NULL;
+CREATE INDEX commitment_owner ON commitment (owner) WHERE owner IS NOT NULL;
+CREATE INDEX commitment_transaction ON commitment (calling_ae, transaction_uid);
+CREATE INDEX commitment_given_up ON commitment (ended_ms) WHERE state = 'given_up';
+CREATE INDEX commitment_ended ON commitment (ended_ms) WHERE ended_ms IS NOT NULL;
+
+CREATE TABLE commitment_item (
+  commitment TEXT NOT NULL, position INTEGER NOT NULL, sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL,
+  reason INTEGER, -- NULL: not decided, 0: committed, else (0008,1197)
+  instance TEXT, PRIMARY KEY (commitment, position)) STRICT, WITHOUT ROWID;
+CREATE INDEX commitment_item_sop ON commitment_item (sop_instance_uid);
+
+CREATE TABLE commitment_event (
+  id INTEGER PRIMARY KEY, commitment TEXT NOT NULL, at_ms INTEGER NOT NULL, who TEXT, code TEXT, note TEXT) STRICT;
+CREATE INDEX commitment_event_of ON commitment_event (commitment);
+
 -- ---- views: a contract with support staff; open with `sqlite3 -readonly state.db` ---------------------------------------
 CREATE VIEW v_study AS
 SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS patient_id, max(study_date) AS study_date,
@@ -135,3 +164,10 @@ CREATE VIEW v_instance_history AS
 SELECT e.instance, i.sop_instance_uid, i.study_uid, datetime(e.at_ms / 1000, 'unixepoch') AS at_utc, e.at_ms,
   e.from_state, e.to_state, e.who, e.code, e.note
 FROM event e JOIN instance i ON i.id = e.instance ORDER BY e.id;
+
+CREATE VIEW v_commitment AS
+SELECT c.id AS commitment, c.state, c.calling_ae, c.point, c.items, c.failed, c.attempts, c.error_code, c.error_text, c.transaction_uid,
+  datetime(c.requested_ms / 1000, 'unixepoch') AS requested_utc, datetime(c.decided_ms / 1000, 'unixepoch') AS decided_utc,
+  datetime(c.ended_ms / 1000, 'unixepoch') AS ended_utc,
+  CASE c.state WHEN 'waiting' THEN (SELECT count(*) FROM commitment_item i WHERE i.commitment = c.id AND i.reason IS NULL) ELSE 0 END AS undecided
+FROM commitment c;

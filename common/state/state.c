@@ -32,7 +32,7 @@ enum { SCHEMA_VERSION = 1, BUSY_MS = 30000, CHECKPOINT_BYTES = 16 << 20, CHECKPO
 const char *state_stage_name(enum state_stage stage)
 {
     static const char *const names[STAGE_COUNT] = {"receiver", "validator", "uploader", "importer"};
-    return stage < STAGE_COUNT ? names[stage] : "?";
+    return stage < STAGE_COUNT ? names[stage] : stage == STAGE_NOTIFIER ? "notifier" : "?";
 }
 
 int state_sql_error(struct state *s, struct err *e, const char *what)

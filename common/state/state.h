@@ -19,7 +19,7 @@
 enum { STATE_ID_SIZE = 27, STATE_UID_SIZE = 72, STATE_WORKER_SIZE = 64, STATE_CLAIM_MAX = 256 };
 
 /* stages of work: what a worker claims */
-enum state_stage { STAGE_RECEIVER, STAGE_VALIDATOR, STAGE_UPLOADER, STAGE_IMPORTER, STAGE_COUNT };
+enum state_stage { STAGE_RECEIVER, STAGE_VALIDATOR, STAGE_UPLOADER, STAGE_IMPORTER, STAGE_COUNT, STAGE_NOTIFIER /* started by a receiver, scaled by nobody */ };
 const char *state_stage_name(enum state_stage s); /* "receiver" ... */
 
 struct state;

@@ -65,14 +65,21 @@ static int free_claims(struct state *s, const char *name, bool died, int *freed,
 {
     int instances = 0;
     int batches = 0;
+    int commitments = 0;
     int rc = state_run(s, &instances, e, "UPDATE instance SET owner = NULL, deaths = deaths + ?2 WHERE owner = ?1", "ti", name, (int64_t)died);
     if (rc == 0) {
         rc = state_run(s, &batches, e, "UPDATE batch SET owner = NULL WHERE owner = ?1", "t", name);
     }
     if (rc == 0) {
+        rc = state_run(s, &commitments, e, "UPDATE commitment SET owner = NULL WHERE owner = ?1", "t", name);
+    }
+    if (rc == 0) { /* its associations are gone with it: reports go another way */
+        rc = state_run(s, NULL, e, "UPDATE commitment SET offered_to = NULL WHERE offered_to = ?1", "t", name);
+    }
+    if (rc == 0) {
         rc = state_run(s, NULL, e, "DELETE FROM worker WHERE name = ?1", "t", name);
     }
-    *freed += instances + batches;
+    *freed += instances + batches + commitments;
     return rc;
 }
 
@@ -99,7 +106,9 @@ int state_reclaim(struct state *s, int *freed, struct err *e)
     /* owners without a worker row count too: the row may be gone, the claim must not stay for ever */
     sqlite3_stmt *q = state_prepare(s,
                                     "SELECT name FROM worker UNION SELECT owner FROM instance WHERE owner IS NOT NULL "
-                                    "UNION SELECT owner FROM batch WHERE owner IS NOT NULL",
+                                    "UNION SELECT owner FROM batch WHERE owner IS NOT NULL "
+                                    "UNION SELECT owner FROM commitment WHERE owner IS NOT NULL "
+                                    "UNION SELECT offered_to FROM commitment WHERE offered_to IS NOT NULL",
                                     e);
     if (!q) {
         return ERR_DATABASE;

@@ -198,8 +198,8 @@ static void test_reports(void **state)
 {
     static const char references[] = "1.2.840.1\0" "1.5.66\0" "1.2.840.1\0" "1.5.777\0" "1.2.840.12\0" "1.5.8";
     static const uint16_t good[3] = {0, 0, 0};
-    static const uint16_t mixed[3] = {0, REASON_NO_SUCH_INSTANCE, 0};
-    static const uint16_t bad[3] = {REASON_PROCESSING_FAILURE, REASON_NO_SUCH_INSTANCE, REASON_CLASS_CONFLICT};
+    static const uint16_t mixed[3] = {0, 0x0112, 0};
+    static const uint16_t bad[3] = {0x0110, 0x0112, 0x0119};
     (void)state;
     for (int explicit_vr = 0; explicit_vr < 2; explicit_vr++) {
         struct commitment_list list;
