@@ -186,11 +186,19 @@ static int receive_job(struct association *a, int *fd)
 
 int association_main(const struct config *config, int channel)
 {
-    static const struct scp_ops ops = {on_request,   on_negotiate, on_negotiated, on_is_storage,    on_store_begin,
-                                       on_store_write, on_store_end, on_store_refused, NULL};
+    static const struct scp_ops ops = {.request = on_request,
+                                       .negotiate = on_negotiate,
+                                       .negotiated = on_negotiated,
+                                       .is_storage = on_is_storage,
+                                       .store_begin = on_store_begin,
+                                       .store_write = on_store_write,
+                                       .store_end = on_store_end,
+                                       .store_refused = on_store_refused};
     struct association a = {.config = config, .home = config_home(config), .channel = channel};
-    struct scp_config scp = {(unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE), (int)config_int(config, CFG_ACSE_TIMEOUT),
-                             (int)config_int(config, CFG_DIMSE_TIMEOUT), (int)config_int(config, CFG_NETWORK_TIMEOUT)};
+    struct scp_config scp = {.maximum_pdu_bytes = (unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE),
+                             .acse_timeout_s = (int)config_int(config, CFG_ACSE_TIMEOUT),
+                             .dimse_timeout_s = (int)config_int(config, CFG_DIMSE_TIMEOUT),
+                             .network_timeout_s = (int)config_int(config, CFG_NETWORK_TIMEOUT)};
     if (scp.maximum_pdu_bytes < 4096) {
         scp.maximum_pdu_bytes = 131072;
     }

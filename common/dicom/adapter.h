@@ -18,9 +18,12 @@
 extern "C" {
 #endif
 
+/* The callbacks may change it while they run: limits depend on who calls. */
 struct scp_config {
     unsigned maximum_pdu_bytes; /* 4096 to 131072 */
     int acse_timeout_s, dimse_timeout_s, network_timeout_s;
+    int message_s;     /* time of one message from its first byte to its last; 0: any */
+    int association_s; /* time of the association without that of store_end(); it ends between two messages; 0: any */
 };
 
 /* DIMSE status (PS3.7 annex C, PS3.4 table B.2-1) */
@@ -92,6 +95,9 @@ struct scp_ops {
     void (*store_refused)(void *ctx, uint16_t status, const char *comment);
     /* Storage commitment, with the same ctx; NULL: N-ACTION is answered 0211H. */
     const struct commitment_ops *commitment;
+    /* Asked between two messages, when nothing has come for idle_ms, about once a second: is the association to be aborted because this process
+     * is to end? NULL: never. */
+    int (*should_end)(void *ctx, int64_t idle_ms);
 };
 
 /*

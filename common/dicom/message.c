@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LOOK_MS = 1000 };
+
 static enum ending violated(struct reader *r, int reason, const char *what)
 {
     r->abort_reason = reason;
@@ -32,6 +34,11 @@ static uint32_t be32(const unsigned char *p)
 static enum ending check_progress(struct reader *r)
 {
     int64_t now = clock_mono_ms();
+    const int message_s = r->link->config->message_s;
+    if (message_s > 0 && now - r->message_began_ms >= (int64_t)message_s * 1000) {
+        (void)err_set(&r->why, ERR_TIMEOUT, 0, "a message was not complete within object_s");
+        return LOST;
+    }
     if (now - r->window_began_ms < (int64_t)r->link->config->dimse_timeout_s * 1000) {
         return GOES_ON;
     }
@@ -83,7 +90,11 @@ static enum ending need(struct reader *r, size_t count)
     const struct scp_config *config = r->link->config;
     enum ending ending = GOES_ON;
     while (ending == GOES_ON && r->until - r->from < count) {
-        ending = fill(r, (r->in_message ? config->dimse_timeout_s : config->network_timeout_s) * 1000, NULL);
+        int64_t timeout_ms = (int64_t)(r->in_message ? config->dimse_timeout_s : config->network_timeout_s) * 1000;
+        bool silent = false;
+        int64_t left = r->in_message && config->message_s > 0 ? r->message_began_ms + (int64_t)config->message_s * 1000 - clock_mono_ms() : timeout_ms;
+        left = left > 0 ? left : 0;
+        ending = fill(r, (int)(left < timeout_ms ? left : timeout_ms), left < timeout_ms ? &silent : NULL);
     }
     return ending;
 }
@@ -149,7 +160,7 @@ static enum ending next_pdv(struct reader *r)
     }
     if (!r->in_message) {
         r->in_message = true;
-        r->window_began_ms = clock_mono_ms();
+        r->window_began_ms = r->message_began_ms = clock_mono_ms();
         r->window_bytes = 0;
     }
     r->context = context;
@@ -308,25 +319,46 @@ static enum ending store(struct reader *r, const struct command *request)
     }
     enum ending ending = request->has_data_set ? message_read_data_set(r, keep ? l->ops->store_write : NULL, l->ops_ctx) : GOES_ON;
     if (keep) {
+        int64_t begun = clock_mono_ms();
         status = l->ops->store_end(l->ops_ctx, ending == GOES_ON, r->why.text, comment);
+        r->paused_ms += clock_mono_ms() - begun;
     }
     return ending == GOES_ON ? message_respond(r, request, status, comment) : ending;
+}
+
+/* Between two messages: has the association had its time, or is this process to end? */
+static enum ending check_end(struct reader *r, int64_t now, int64_t idle_ms)
+{
+    const struct message_link *l = r->link;
+    if (l->config->association_s > 0 && now - r->began_ms - r->paused_ms >= (int64_t)l->config->association_s * 1000) {
+        (void)err_set(&r->why, ERR_TIMEOUT, 0, "the association lasted longer than association_s");
+        return LOST;
+    }
+    if (l->ops->should_end && l->ops->should_end(l->ops_ctx, idle_ms)) {
+        (void)err_set(&r->why, ERR_STOPPED, 0, "the receiver stops");
+        return LOST;
+    }
+    return GOES_ON;
 }
 
 /* Until the first byte of the next message is there; what is to be told meanwhile is told. */
 static enum ending await_message(struct reader *r)
 {
     const struct message_link *l = r->link;
-    int64_t until = clock_mono_ms() + (int64_t)l->config->network_timeout_s * 1000;
-    enum ending ending = GOES_ON;
+    const int64_t begun = clock_mono_ms();
+    const int64_t until = begun + (int64_t)l->config->network_timeout_s * 1000;
+    enum ending ending = check_end(r, begun, 0); /* a peer that never pauses is asked, too */
     r->in_message = false;
     while (ending == GOES_ON && r->pdu_left == 0 && r->from == r->until) {
         ending = message_look_for_events(r);
+        int64_t now = clock_mono_ms();
+        ending = ending == GOES_ON ? check_end(r, now, now - begun) : ending;
         if (ending == GOES_ON) {
-            int64_t now = clock_mono_ms();
             int64_t left = until > now ? until - now : 0;
             int wait_ms = !l->ops->commitment || r->commitment_context == 0 ? -1 : l->ops->commitment->event_wait_ms(l->ops_ctx);
             int64_t slice = r->event_is_open && r->event_until_ms > now ? r->event_until_ms - now : wait_ms < 0 ? left : wait_ms;
+            bool looks = l->ops->should_end || l->config->association_s > 0;
+            slice = looks && slice > LOOK_MS ? LOOK_MS : slice;
             bool silent = false;
             ending = fill(r, (int)(slice < left ? slice : left), slice < left ? &silent : NULL);
         }
@@ -359,7 +391,7 @@ static enum ending perform(struct reader *r, const struct command *request)
 
 int message_serve(const struct message_link *link, char *outcome, size_t outcome_size, struct err *e)
 {
-    struct reader r = {.link = link, .buffer = malloc(MESSAGE_BUFFER_BYTES)};
+    struct reader r = {.link = link, .buffer = malloc(MESSAGE_BUFFER_BYTES), .began_ms = clock_mono_ms()};
     enum ending ending = GOES_ON;
     if (!r.buffer) {
         (void)snprintf(outcome, outcome_size, "failed: out of memory");

@@ -7,6 +7,7 @@
  * Strict, each by A-ABORT: a PDU longer than was agreed; a PDV that does not fit into its PDU; a context that was not accepted
  * or that changes within a message; a command where a data set is due and the other way round; a command set over
  * COMMAND_BYTES_MAX; a release within a message; less than MESSAGE_PROGRESS_BYTES of a message in dimse_timeout_s.
+ * The same by A-ABORT: a message that takes longer than message_s, an association longer than association_s (between two messages).
  * On a context of the storage commitment push model N-ACTION is served and, between two messages, N-EVENT-REPORT is sent; its response
  * may come behind other requests, or not at all (dimse_timeout_s). One report at a time.
  * Memory: one buffer of MESSAGE_BUFFER_BYTES, and, for an N-ACTION, its data set of up to COMMITMENT_BYTES_MAX. Plain C, one thread.

@@ -22,6 +22,7 @@ struct reader {
     bool in_message;         /* some of a message has been taken, not yet all of it */
     int64_t window_began_ms; /* the time in which MESSAGE_PROGRESS_BYTES must come */
     size_t window_bytes;
+    int64_t began_ms, message_began_ms, paused_ms; /* the association, the message; the time that store_end() took so far */
     unsigned char commitment_context; /* where reports go; 0: nowhere */
     uint16_t event_id;                /* message id of the last report */
     bool event_is_open;               /* its response has not come */
