@@ -65,9 +65,11 @@ static void many_are_asked_at_one_time(void **in)
     for (int i = 0; i < COUNT; i++) {
         (void)snprintf(sop, sizeof sop, "1.2.%d", i);
         receive_waited(f, sop, 7, 0, &p[i]);
+        if (i == 0) {
+            assert_int_equal(validate_one(f, p[0].id), VERDICT_VALIDATED);
+            upload_one(f, &claim);
+        }
     }
-    assert_int_equal(validate_one(f, p[0].id), VERDICT_VALIDATED);
-    upload_one(f, &claim);
     struct state *watcher = worker(f->home, STAGE_RECEIVER);
     assert_true(look(watcher, p, COUNT));
     for (int i = 0; i < COUNT; i++) {
@@ -102,8 +104,8 @@ static void a_batch_that_is_waited_for_closes_at_once(void **in)
     upload_one(f, &claim);
     assert_int_equal(close_waited(f), 0); /* nobody waits */
     receive_waited(f, "1.2.2", 2, later, &p[1]);
+    assert_int_equal(validate_one(f, p[1].id), VERDICT_VALIDATED); /* before the next comes: ids of one millisecond have no order */
     receive_waited(f, "1.2.3", 3, later, &p[2]);
-    assert_int_equal(validate_one(f, p[1].id), VERDICT_VALIDATED);
     assert_int_equal(validate_one(f, p[2].id), VERDICT_VALIDATED);
     upload_one(f, &claim);
     assert_int_equal(close_waited(f), 0); /* another one that is waited for is under way */
