@@ -22,6 +22,7 @@ struct state {
     int write_lock;  /* fd of state/write.lock, or -1 when read-only */
     bool readonly;
     int log_frames; /* length of the write-ahead log after our last commit */
+    int log_warned_frames; /* its length when it was last complained of, 0: not */
     int64_t checkpoint_at_ms; /* not before (monotonic) */
     uint64_t device, inode; /* of state.db when it was opened */
     int64_t progress_version; /* state_progress(): PRAGMA data_version of the last look */

@@ -27,7 +27,7 @@
 
 extern const char state_schema_1[];
 
-enum { SCHEMA_VERSION = 1, BUSY_MS = 30000, CHECKPOINT_BYTES = 16 << 20, CHECKPOINT_PAUSE_MS = 5000, FRAME_BYTES = 4096 + 24 };
+enum { SCHEMA_VERSION = 1, BUSY_MS = 30000, CHECKPOINT_BYTES = 16 << 20, CHECKPOINT_PAUSE_MS = 5000, LOG_WARN_BYTES = 64 << 20, FRAME_BYTES = 4096 + 24 };
 
 const char *state_stage_name(enum state_stage stage)
 {
@@ -453,8 +453,14 @@ int state_checkpoint(struct state *s, struct err *e)
     if (result == SQLITE_BUSY) {
         s->checkpoint_at_ms = clock_mono_ms() + CHECKPOINT_PAUSE_MS; /* or everybody would wait for that reader all the time */
         log_debug("checkpoint_postponed", "frames=%d reason=\"a reader is in the way\"", frames);
+        if ((int64_t)frames * FRAME_BYTES >= LOG_WARN_BYTES && frames / 2 >= s->log_warned_frames) { /* then when it has doubled */
+            s->log_warned_frames = frames;
+            log_warning("log_grows", "file=state.db-wal mb=%lld reason=\"somebody reads in a transaction that does not end\" effect=\"the log fills the "
+                        "disk\" remedy=\"end the sqlite3 shell or report that is open on state.db\"", (long long)frames * FRAME_BYTES / 1000000);
+        }
         return 0;
     }
+    s->log_warned_frames = 0;
     s->log_frames = 0; /* whatever came of it, the next commit tells */
     return result == SQLITE_OK ? 0 : state_sql_error(s, e, "checkpoint");
 }
