@@ -76,6 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t count)
     }
     (void)shutdown(pair[0], SHUT_WR);
     (void)scp_serve_fd(pair[1], &config, &serving_ops, &s, outcome, sizeof outcome, NULL);
+    free(s.event);
     serving_text(outcome, sizeof outcome);
     if (s.storing || !outcome[0]) {
         abort();

@@ -3,7 +3,7 @@
  * association_fuzz, because no library negotiates before.
  *
  * The first byte is how many bytes a read brings (0: all there are), the second the peer's maximum PDU and when writing fails.
- * Contexts 1 (storage), 3 (storage, another class) and 5 (verification) stand. Demanded beside the sanitizers: the order of the
+ * Contexts 1 (storage), 3 (storage, another class), 5 (verification), 7 and 9 (storage commitment) stand. Demanded beside the sanitizers: the order of the
  * callbacks, whole PDUs within the peer's maximum, and the same end when everything comes in one read.
  */
 #include "common/dicom/message.h"
@@ -65,7 +65,9 @@ static int serve(const uint8_t *bytes, size_t count, size_t step, uint8_t how, s
 {
     static const char *const contexts[][2] = {{"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"},
                                               {"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2"},
-                                              {"1.2.840.10008.1.1", "1.2.840.10008.1.2"}};
+                                              {"1.2.840.10008.1.1", "1.2.840.10008.1.2"},
+                                              {COMMITMENT_CLASS, "1.2.840.10008.1.2"},
+                                              {COMMITMENT_CLASS, "1.2.840.10008.1.2.1"}};
     static const size_t maxima[] = {0, 16384, 128, 7};
     static const struct scp_config config = {.maximum_pdu_bytes = 16384, .acse_timeout_s = 60, .dimse_timeout_s = 60, .network_timeout_s = 60};
     static struct message_link link;
@@ -85,6 +87,7 @@ static int serve(const uint8_t *bytes, size_t count, size_t step, uint8_t how, s
     int rc = message_serve(&link, outcome, 160, &e);
     serving_text(outcome, 160);
     serving_text(e.text, sizeof e.text);
+    free(s->event);
     if (s->storing || !outcome[0] || (rc != 0 && rc != ERR_PROTOCOL && rc != ERR_NETWORK)) {
         abort();
     }
@@ -105,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t count)
     }
     int rc = serve(data + 2, count - 2, data[0], data[1], &slow, &one, outcome[0]);
     if (serve(data + 2, count - 2, 0, data[1], &fast, &other, outcome[1]) != rc || strcmp(outcome[0], outcome[1]) != 0 ||
-        slow.stored != fast.stored || slow.sum != fast.sum || slow.kept != fast.kept || slow.broken != fast.broken || one.answers != other.answers) {
+        slow.stored != fast.stored || slow.sum != fast.sum || slow.kept != fast.kept || slow.broken != fast.broken || slow.actions != fast.actions || one.answers != other.answers) {
         abort();
     }
     return 0;

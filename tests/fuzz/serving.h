@@ -6,6 +6,7 @@
 #define STORESCP_FUZZ_SERVING_H
 
 #include "common/dicom/adapter.h"
+#include "common/dicom/commitment.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +19,11 @@ struct serving {
     uint32_t sum;  /* over them */
     bool storing;
     unsigned refuse_every; /* each n-th store is refused before its data set; 0: none */
-    unsigned stores, kept, broken;
+    unsigned stores, kept, broken, actions;
+    unsigned char *event; /* the report that is to be sent, or was */
+    size_t event_bytes;
+    uint16_t event_type;
+    bool event_is_out;
 };
 
 static void serving_text(const char *text, size_t size)
@@ -140,6 +145,77 @@ static void serving_refused(void *ctx, uint16_t status, const char *comment)
     serving_text(comment, 65);
 }
 
+/* ---- storage commitment: every second instance is known; one report for each request, one at a time ---- */
+
+static uint16_t serving_action(void *ctx, const unsigned char *bytes, size_t count, bool explicit_vr, char comment[65])
+{
+    struct serving *s = ctx;
+    struct commitment_list list = {0};
+    struct err e = {0};
+    uint16_t status = commitment_read(bytes, count, explicit_vr, &list, &e);
+    s->actions++;
+    if (comment[0] || s->storing || count > s->sent) {
+        abort();
+    }
+    if (status != 0) {
+        serving_text(e.text, sizeof e.text);
+        return status;
+    }
+    serving_text(list.transaction_uid, sizeof list.transaction_uid);
+    if (!commitment_references_are_sound(list.references, list.references_bytes, list.count)) {
+        abort();
+    }
+    if (!s->event) {
+        uint16_t *reasons = calloc(list.count, sizeof *reasons);
+        for (size_t i = 0; reasons && i < list.count; i += 2) {
+            reasons[i] = COMMITMENT_NO_SUCH_INSTANCE; /* the failure reason has the same number */
+        }
+        s->event = reasons ? commitment_write(list.transaction_uid, list.references, reasons, list.count, explicit_vr, &s->event_bytes, &s->event_type) : NULL;
+        free(reasons);
+    }
+    commitment_list_clear(&list);
+    return 0;
+}
+
+static bool serving_event(void *ctx, bool explicit_vr, struct commitment_event *out)
+{
+    struct serving *s = ctx;
+    (void)explicit_vr;
+    if (!s->event || s->event_is_out) {
+        return false;
+    }
+    s->event_is_out = true;
+    *out = (struct commitment_event){s->event_type, s->event, s->event_bytes};
+    return true;
+}
+
+static int serving_event_wait(void *ctx)
+{
+    (void)ctx;
+    return -1;
+}
+
+static bool serving_event_ended(void *ctx, int status)
+{
+    struct serving *s = ctx;
+    (void)status;
+    if (!s->event_is_out) {
+        abort();
+    }
+    free(s->event);
+    s->event = NULL;
+    s->event_is_out = false;
+    return true;
+}
+
+static const struct commitment_ops serving_commitment = {
+    .action = serving_action,
+    .action_refused = serving_refused,
+    .event = serving_event,
+    .event_wait_ms = serving_event_wait,
+    .event_ended = serving_event_ended,
+};
+
 static const struct scp_ops serving_ops = {
     .request = serving_request,
     .negotiate = serving_negotiate,
@@ -148,6 +224,7 @@ static const struct scp_ops serving_ops = {
     .store_write = serving_write,
     .store_end = serving_end,
     .store_refused = serving_refused,
+    .commitment = &serving_commitment,
 };
 
 #endif
