@@ -7,6 +7,7 @@
 #include "common/runtime/config.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
+#include "receiver/admission.h"
 #include "receiver/negotiation.h"
 #include "receiver/protocol.h"
 
@@ -35,6 +36,9 @@ static void on_request(void *ctx, const struct scp_request *request, struct scp_
     (void)snprintf(a->job.called, sizeof a->job.called, "%s", request->called);
     negotiation_request(&a->negotiation, request, decision);
     a->limit = config_int_for(a->config, a->negotiation.section, CFG_MAXIMUM_OBJECT_MB) * 1000000;
+    if (decision->result == 0) {
+        admission_ask(a->channel, &a->job, decision);
+    }
 }
 
 static int on_negotiate(void *ctx, const struct scp_context *context)

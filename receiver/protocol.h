@@ -14,12 +14,16 @@ enum packet_kind {
     PACKET_STORED,  /* association -> recorder: the file's bytes are durable; make entry and record durable */
     PACKET_VERDICT, /* recorder -> association: status is 0 when both are */
     PACKET_ENDED,   /* association -> recorder: idle again */
+    PACKET_ADMIT,   /* association -> recorder: the request was read; VERDICT answers whether it may stand */
     PACKET_REFUSED  /* association -> recorder: for the log; no answer */
 };
 
 struct packet {
     int kind;
     int status; /* VERDICT: DIMSE status */
+    struct {
+        int result, source, reason;
+    } admission; /* VERDICT on ADMIT: PS3.8 table 9-21, result 0 is welcome */
     char association[27];
     char peer[64];
     struct spool_meta meta; /* STORED */

@@ -7,6 +7,7 @@
 #include "common/handoff/handoff.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
+#include "receiver/door.h"
 #include "receiver/policy.h"
 #include "receiver/protocol.h"
 #include "receiver/refusals.h"
@@ -25,6 +26,7 @@ struct recorder {
     struct state *state;
     struct handoff *handoff;
     struct pool pool;
+    struct door *door;
     struct adoption adoption;
     struct refusals refusals;
     bool looking; /* adoption is not through */
@@ -75,8 +77,7 @@ static void write_ended(struct recorder *r)
 
 static void end_association(struct recorder *r, struct process *p, const struct packet *packet)
 {
-    p->busy = false;
-    r->pool.busy--;
+    pool_ended(&r->pool, p);
     if (packet->stored + packet->refused == 0) {
         return;
     }
@@ -126,6 +127,8 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
         g->begun_ms[g->count++] = packet.begun_ms;
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ENDED) {
         end_association(r, p, &packet);
+    } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ADMIT) {
+        door_asked(p, &packet);
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_REFUSED) {
         log_refusal(r, &packet);
     } else if (n != -1 || (errno != EAGAIN && errno != EINTR)) {
@@ -185,7 +188,11 @@ static void housekeeping(struct recorder *r)
     struct err e = {0};
     if (now >= r->beat_at) {
         r->beat_at = now + BEAT_MS;
-        if (state_worker_beat(r->state, stop_requested() ? "draining" : "ready", &e) != 0) {
+        char status[160];
+        char door[120];
+        door_describe(r->door, door, sizeof door);
+        (void)snprintf(status, sizeof status, "%s; %s", stop_requested() ? "draining" : "ready", door);
+        if (state_worker_beat(r->state, status, &e) != 0) {
             log_warning("beat_failed", "reason=\"%s\"", e.text);
         }
     }
@@ -199,20 +206,19 @@ static void housekeeping(struct recorder *r)
 
 static void turn(struct recorder *r, struct group *g, bool accepting)
 {
-    static struct pollfd fds[PROCESSES_MAX + 3];
-    static struct process *owner[PROCESSES_MAX + 3];
+    static struct pollfd fds[PROCESSES_MAX + 2];
+    static struct process *owner[PROCESSES_MAX + 2];
     nfds_t count = 0;
     fds[count++] = (struct pollfd){stop_fd(), (short)(accepting ? POLLIN : 0), 0};
-    fds[count++] = (struct pollfd){accepting ? r->pool.listener : -1, POLLIN, 0};
-    fds[count++] = (struct pollfd){accepting ? r->pool.tls_listener : -1, POLLIN, 0};
+    fds[count++] = (struct pollfd){accepting ? door_fd(r->door) : -1, POLLIN, 0};
     for (size_t i = 0; i < r->pool.process_count; i++) {
         if (r->pool.processes[i].channel != -1) {
             owner[count] = &r->pool.processes[i];
             fds[count++] = (struct pollfd){r->pool.processes[i].channel, POLLIN, 0};
         }
     }
-    if (poll(fds, count, r->looking ? 5 : 500) > 0) {
-        for (nfds_t i = 3; i < count && g->count < GROUP_MAX; i++) {
+    if (poll(fds, count, door_sleep_ms(r->door, r->looking ? 5 : 500)) > 0) {
+        for (nfds_t i = 2; i < count && g->count < GROUP_MAX; i++) {
             if (fds[i].revents) {
                 read_process(r, owner[i], g);
             }
@@ -221,13 +227,10 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
     if (g->count > 0) {
         record(r, g);
     }
+    door_answer(r->door);
     if (accepting) {
         pool_fill(&r->pool);
-        for (nfds_t i = 1; i <= 2; i++) {
-            if (fds[i].revents) {
-                pool_accept(&r->pool, i == 2);
-            }
-        }
+        door_turn(r->door);
     }
     r->looking = adoption_step(&r->adoption);
     housekeeping(r);
@@ -241,7 +244,6 @@ int recorder_main(const struct config *config)
     r.home = config_home(config);
     r.pool.config = config;
     r.pool.home = r.home;
-    r.pool.listener = r.pool.tls_listener = -1;
     r.adoption.lock = -1;
     int rc = stop_install(&e);
     rc = rc == 0 ? policy_check(config, &e) : rc;
@@ -250,7 +252,7 @@ int recorder_main(const struct config *config)
     rc = rc == 0 ? state_worker_register(r.state, STAGE_RECEIVER, &e) : rc;
     rc = rc == 0 ? handoff_open(&r.handoff, r.home, NULL, "validator", state_worker_name(r.state), &e) : rc;
     rc = rc == 0 ? adoption_begin(&r.adoption, r.home, r.state, &e) : rc;
-    rc = rc == 0 ? pool_listen(&r.pool, &e) : rc;
+    rc = rc == 0 ? door_open(&r.door, &r.pool, &r.refusals, &e) : rc;
     if (rc != 0) {
         log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
         adoption_end(&r.adoption);
@@ -264,7 +266,7 @@ int recorder_main(const struct config *config)
     while (!stop_requested()) {
         turn(&r, &g, true);
     }
-    pool_stop_listening(&r.pool);
+    door_shut(r.door);
     int64_t until = clock_mono_ms() + config_int(config, CFG_DRAIN_S) * 1000;
     while (r.pool.busy > 0 && clock_mono_ms() < until) {
         turn(&r, &g, false);
@@ -275,6 +277,7 @@ int recorder_main(const struct config *config)
         }
     }
     write_ended(&r);
+    door_close(&r.door);
     log_info("stopped", "associations_cut=%d", r.pool.busy);
     (void)state_worker_unregister(r.state, &e);
     handoff_close(&r.handoff);

@@ -1,10 +1,11 @@
 /*
- * recorder - what the files of the recorder process share: pool.c (listener and association processes), adopt.c (files without a row),
+ * recorder - what the files of the recorder process share: pool.c (association processes), adopt.c (files without a row),
  * recorder.c (rows, answers, the loop). One thread.
  */
 #ifndef STORESCP_RECEIVER_RECORDER_H
 #define STORESCP_RECEIVER_RECORDER_H
 
+#include "common/runtime/cidr.h"
 #include "common/runtime/config.h"
 #include "common/spool/spool.h"
 #include "common/state/state.h"
@@ -14,29 +15,35 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { PROCESSES_MAX = 2000 };
+enum { PROCESSES_MAX = 2100 };
 
 struct process {
     pid_t pid;
     int channel; /* -1: free slot */
     bool busy;
+    bool asks, is_admitted;    /* its request waits for an answer; its association counts against the limits */
+    struct cidr_address from;  /* whom it serves */
+    char calling[20], called[20];
 };
 
 struct pool {
     const struct config *config;
     const char *home;
-    int listener, tls_listener; /* -1: no such port */
     struct process processes[PROCESSES_MAX];
     size_t process_count; /* slots in use are below it */
     int busy, alive;
+    int64_t spawn_at; /* monotonic: not before */
 };
 
-int pool_listen(struct pool *p, struct err *e); /* on scp_port and on tls_port */
-void pool_stop_listening(struct pool *p);
-/* Keeps spare_associations processes ready, never more than maximum_associations in all; a few in each call. */
+/* Keeps spare_associations processes ready, a few in each call. */
 void pool_fill(struct pool *p);
-/* Hands waiting connections of one listener to idle processes; turns them away when maximum_associations are open. */
-void pool_accept(struct pool *p, bool is_tls);
+/* A process without an association, or NULL; then whether pool_fill() may start another one. */
+struct process *pool_idle(struct pool *p);
+bool pool_can_grow(const struct pool *p);
+/* Gives a connection to an idle process; closes our end. */
+void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct cidr_address *from, bool is_tls);
+/* Its association has ended; the process is idle or will be closed. */
+void pool_ended(struct pool *p, struct process *process);
 void pool_drop(struct pool *p, struct process *process);
 
 /* Looks for complete files without a row, a few at a time, so that nobody waits for it. */

@@ -1,5 +1,7 @@
 /* config - see config.h. The file is read by ini_file; this module owns names, origins, bounds and sentences. */
 #include "common/runtime/config_internal.h"
+
+#include "common/runtime/cidr.h"
 #include "common/runtime/ini_file.h"
 
 #include <ctype.h>
@@ -82,6 +84,11 @@ void config_set(struct config *c, size_t key, struct value *out, const char *tex
         }
         if (s->unit[0] && strchr(s->unit, '|') && !is_choice(s->unit, text)) {
             config_complain(c, "%s (%s): \"%s\" is none of %s", s->name, origin, text, s->unit);
+            return;
+        }
+        struct err why = {0};
+        if (strcmp(s->unit, "networks") == 0 && cidr_check(text, &why) != 0) {
+            config_complain(c, "%s (%s): %s", s->name, origin, why.text);
             return;
         }
     }

@@ -37,6 +37,24 @@
       "users and hashes of their passcodes (storescpctl user), relative to the installation's directory")              \
     X(CFG_MAXIMUM_ASSOCIATIONS, "maximum_associations", "MAXIMUM_ASSOCIATIONS", INT, "300", 1, 2000, "count",          \
       "associations at one time; more are refused as transient")                                                       \
+    X(CFG_ASSOCIATIONS_PER_AE, "associations_per_ae", "", INT, "0", 0, 2000, "count",                                  \
+      "associations of one calling AE title at one time; 0: no limit of its own")                                      \
+    X(CFG_ASSOCIATIONS_PER_ADDRESS, "associations_per_address", "", INT, "0", 0, 2000, "count",                        \
+      "associations from one address at one time; 0: no limit of its own")                                             \
+    X(CFG_PRIORITY_RESERVE, "priority_reserve", "", INT, "0", 0, 2000, "count",                                        \
+      "of maximum_associations, how many are kept for AE titles with priority")                                        \
+    X(CFG_ALLOWED_ADDRESSES, "allowed_addresses", "", TEXT, "", 0, 4000, "networks",                                   \
+      "networks that may connect (10.1.0.0/16, 2001:db8::/32, ::1), separated by commas; empty: any. In a section: "   \
+      "where its AE titles may come from, within what everybody may")                                                  \
+    X(CFG_PROXY_PROTOCOL, "proxy_protocol", "", TEXT, "off", 3, 8, "off|optional|required",                            \
+      "PROXY headers, versions 1 and 2, from the balancers in proxy_trusted: not understood, taken when there, or "    \
+      "needed")                                                                                                        \
+    X(CFG_PROXY_TRUSTED, "proxy_trusted", "", TEXT, "", 0, 4000, "networks",                                           \
+      "networks of the balancers whose PROXY headers are believed")                                                    \
+    X(CFG_WAITING_CONNECTIONS, "waiting_connections", "", INT, "1000", 1, 10000, "count",                              \
+      "connections at one time that have not sent an association request; the one that waited longest makes room")     \
+    X(CFG_WAITING_PER_ADDRESS, "waiting_per_address", "", INT, "200", 1, 10000, "count",                               \
+      "the same for one address, balancers in proxy_trusted excepted")                                                 \
     X(CFG_SPARE_ASSOCIATIONS, "spare_associations", "", INT, "4", 1, 100, "count",                                     \
       "association processes that stand ready")                                                                        \
     X(CFG_ASSOCIATION_REUSE, "association_reuse", "", INT, "500", 1, 1000000, "count",                                 \
@@ -108,8 +126,8 @@
     X(CFG_SLOW_ANSWER_MS, "slow_answer_ms", "", INT, "250", 1, 10000, "ms",                                            \
       "how much later a success is sent when space or backlog ask for slower answers")                                 \
     X(CFG_PRIORITY, "priority", "", BOOL, "false", 0, 0, "",                                                           \
-      "images of these senders are taken without delay, whatever the backlog, until only spool_free_mb less "          \
-      "priority_reserve_mb is free")                                                                                   \
+      "these senders may use the associations of priority_reserve, and their images are taken without delay, whatever " \
+      "the backlog, until only spool_free_mb less priority_reserve_mb is free")                                                                                   \
     X(CFG_PRIORITY_RESERVE_MB, "priority_reserve_mb", "", INT, "256", 0, 100000000, "MB",                              \
       "part of spool_free_mb that only senders with priority may use")                                                 \
     X(CFG_ASSOCIATION_INSTANCES, "association_instances", "", INT, "0", 0, 1000000000, "count",                        \
@@ -202,6 +220,8 @@
     X(CFG_ASSOCIATION_MB)                                                                                              \
     X(CFG_ASSOCIATION_S)                                                                                               \
     X(CFG_OBJECT_S)                                                                                                    \
+    X(CFG_ASSOCIATIONS_PER_AE)                                                                                         \
+    X(CFG_ALLOWED_ADDRESSES)                                                                                           \
     X(CFG_TLS_REQUIRED)                                                                                                \
     X(CFG_TLS_SUBJECT)                                                                                                 \
     X(CFG_TLS_FINGERPRINT)
