@@ -72,14 +72,26 @@ void pool_drop(struct pool *pool, struct process *p)
     pool_ended(pool, p);
 }
 
+/* An association process that a signal ended cost its peer the association: people should hear of it. */
+static void bury(void)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (WIFSIGNALED(status)) {
+            log_error("association_process_died", "pid=%d signal=%d effect=\"its association ended without an answer\" remedy=\"keep its log lines and the core\"",
+                      (int)pid, WTERMSIG(status));
+        }
+    }
+}
+
 void pool_fill(struct pool *pool)
 {
     int spare = (int)config_int(pool->config, CFG_SPARE_ASSOCIATIONS);
     for (int i = 0; i < 4 && pool->alive - pool->busy < spare && pool_can_grow(pool) && clock_mono_ms() >= pool->spawn_at; i++) {
         spawn_process(pool);
     }
-    while (waitpid(-1, NULL, WNOHANG) > 0) {
-    }
+    bury();
 }
 
 struct process *pool_idle(struct pool *pool)

@@ -1,6 +1,7 @@
 /* adapter - see adapter.h. The only C++ of the product. */
 #include "common/dicom/adapter.h"
 
+#include "common/dicom/patience.h"
 #include "common/dicom/wire.h"
 #include "dcmtk/config/osconfig.h"
 #include "dcmtk/dcmdata/dcuid.h"
@@ -187,7 +188,9 @@ bool admit(Session &s, scp_decision &decision)
 
 int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct err *e)
 {
+    patience_begin(s.fd, s.config->acse_timeout_s);
     OFCondition cond = ASC_receiveAssociation(network, &s.association, static_cast<long>(s.config->maximum_pdu_bytes));
+    patience_end();
     if (cond.bad()) {
         std::snprintf(outcome, size, "no association");
         return err_set(e, ERR_PROTOCOL, 0, "no association: %s", cond.text());
