@@ -21,7 +21,7 @@ struct request {
     struct config *config; /* always there; may have problems */
     const char *home;
     bool config_is_bad;
-    bool json, accept, spool_only;
+    bool json, accept, spool_only, name_only;
     const char *reason;      /* or NULL */
     long long limit;         /* 0: not given */
     int counts[STAGE_COUNT]; /* --receivers N ...; -1: not given */
@@ -42,6 +42,7 @@ int command_hold(struct request *q);
 int command_release(struct request *q);
 int command_drop(struct request *q);
 int command_rebuild(struct request *q);
+int command_user(struct request *q);
 
 /* Prints "storescpctl: sentence" on standard error; returns EXIT_PROBLEM. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32 };
+enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32, OPT_NAME_ONLY = 64 };
 
 static const struct command {
     const char *name;
@@ -40,6 +40,11 @@ static const struct command {
      "`retry ID` brings one back."},
     {"config", command_config, 0, 0, OPT_JSON, "config [--json]", "every setting, where it comes from, what is wrong",
      "Secrets are not shown. Exit code 1 if a setting is wrong."},
+    {"user", command_user, 1, 2, OPT_JSON | OPT_NAME_ONLY, "user add NAME [--name-only] | remove NAME | list [--json]",
+     "who may send by user identity negotiation",
+     "`add` reads the passcode from the terminal or one line from standard input, and keeps a hash of it in user_file; for a user\n"
+     "who is there already it is the new passcode. --name-only: known by name, no passcode fits. Takes effect with the next\n"
+     "association. Nothing is required of senders until require_user_identity says so."},
     {"rebuild", command_rebuild, 0, 0, OPT_SPOOL_ONLY, "rebuild [--spool-only]", "make a lost state.db again from S3, HealthImaging and the spool",
      "Everything must be stopped and the old state.db moved away. May be run again when it was cut off. Exit code 1 if something could\n"
      "not be known or wants a look. --spool-only: nothing ever left this machine, S3 and HealthImaging are not asked."},
@@ -101,6 +106,9 @@ static int parse(int argc, char **argv, struct request *q, const char **home, co
         } else if (strcmp(a, "--reason") == 0 && next && next[0]) {
             q->reason = argv[++i];
             used |= OPT_REASON;
+        } else if (strcmp(a, "--name-only") == 0) {
+            q->name_only = true;
+            used |= OPT_NAME_ONLY;
         } else if (strcmp(a, "--spool-only") == 0) {
             q->spool_only = true;
             used |= OPT_SPOOL_ONLY;

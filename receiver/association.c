@@ -39,6 +39,9 @@ static void on_request(void *ctx, const struct scp_request *request, struct scp_
     if (decision->result == 0) {
         admission_ask(a->channel, &a->job, decision);
     }
+    if (decision->result == 0) {
+        negotiation_user(&a->negotiation, request, decision);
+    }
 }
 
 static int on_negotiate(void *ctx, const struct scp_context *context)

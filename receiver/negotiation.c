@@ -2,6 +2,7 @@
 #include "receiver/negotiation.h"
 
 #include "common/dicom/uid.h"
+#include "common/runtime/list.h"
 #include "common/runtime/log.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 
 enum { QUOTED = 260, NAMES_EACH = 8, SYNTAXES_TOLD = 4 };
 
-void negotiation_begin(struct negotiation *n, const struct config *config, int channel, const struct packet *job)
+void negotiation_begin(struct negotiation *n, const struct config *config, int channel, struct packet *job)
 {
     memset(n, 0, sizeof *n);
     n->config = config;
@@ -41,11 +42,98 @@ static void reject(struct negotiation *n, struct scp_decision *decision, struct 
 {
     char calling[QUOTED];
     char called[QUOTED];
+    char user[QUOTED];
     *decision = how;
-    tell(n, "association_rejected", "calling_ae=%s called_ae=%s answer=%d/%d/%d reason=\"%s\" remedy=\"%s\"",
-         log_text(n->job->calling, calling, sizeof calling), log_text(n->job->called, called, sizeof called), how.result, how.source,
-         how.reason, why->reason, why->remedy);
+    tell(n, "association_rejected", "calling_ae=%s called_ae=%s%s%s answer=%d/%d/%d reason=\"%s\" remedy=\"%s\"",
+         log_text(n->job->calling, calling, sizeof calling), log_text(n->job->called, called, sizeof called), n->job->user_name[0] ? " user=" : "",
+         n->job->user_name[0] ? log_text(n->job->user_name, user, sizeof user) : "", how.result, how.source, how.reason, why->reason, why->remedy);
 }
+
+/* ---- users ----------------------------------------------------------------------------------------------------------------- */
+
+static int refuse(struct policy_refusal *why, const char *reason, const char *remedy)
+{
+    (void)snprintf(why->reason, sizeof why->reason, "%s", reason);
+    (void)snprintf(why->remedy, sizeof why->remedy, "%s", remedy);
+    return -1;
+}
+
+/* Copies what must be text: not empty, without NUL, shorter than size. */
+static bool copy_field(char *out, size_t size, const char *bytes, size_t count)
+{
+    if (count == 0 || count >= size || memchr(bytes, '\0', count)) {
+        return false;
+    }
+    memcpy(out, bytes, count);
+    out[count] = '\0';
+    return true;
+}
+
+/* Asks user_file; passcode NULL when only the name counts. */
+static int check_user(struct negotiation *n, const char *passcode, bool name_is_enough, struct policy_refusal *why)
+{
+    char path[4352];
+    enum users_answer answer = USERS_UNKNOWN;
+    struct err e = {0};
+    int rc = users_path(n->config, path, sizeof path, &e);
+    rc = rc == 0 ? users_check(path, n->job->user_name, passcode, &answer, &e) : rc;
+    if (rc != 0) {
+        (void)refuse(why, "", "storescpctl user add NAME, or correct owner and mode of user_file");
+        (void)snprintf(why->reason, sizeof why->reason, "user_file cannot be read: %.150s", e.text);
+        return -1;
+    }
+    const char *allowed = config_text_for(n->config, n->section, CFG_ALLOWED_USERS);
+    if (answer == USERS_UNKNOWN) {
+        return refuse(why, "the user is not in user_file", "storescpctl user add NAME");
+    }
+    if (answer == USERS_WRONG_PASSCODE) {
+        return refuse(why, "the passcode is wrong", "correct it on the sender, or storescpctl user add NAME for a new one");
+    }
+    if (answer == USERS_NAME_ONLY && !name_is_enough) {
+        return refuse(why, "the user has no passcode in user_file", "storescpctl user add NAME");
+    }
+    if (allowed[0] && !list_fits(allowed, n->job->user_name)) {
+        return refuse(why, "this user may not send from this AE title", "add the user to allowed_users");
+    }
+    n->job->user_checked = true;
+    return 0;
+}
+
+/* 0, or -1 with the reason why the user identity does not do. */
+static int identify(struct negotiation *n, const struct scp_identity *identity, struct policy_refusal *why)
+{
+    const char *required = config_text_for(n->config, n->section, CFG_REQUIRE_USER_IDENTITY);
+    bool is_text = identity && (identity->type == SCP_IDENTITY_USERNAME || identity->type == SCP_IDENTITY_PASSCODE);
+    bool named = is_text && copy_field(n->job->user_name, sizeof n->job->user_name, identity->primary, identity->primary_bytes) && users_name_is_legal(n->job->user_name);
+    if (!named) {
+        n->job->user_name[0] = '\0';
+    }
+    if (strcmp(required, "off") == 0) {
+        return 0;
+    }
+    if (!identity) {
+        return refuse(why, "the peer sends no user identity", "set user and passcode on the sender, or require_user_identity = off for this AE title");
+    }
+    if (!is_text) {
+        return refuse(why, "the user identity is of a kind that is not supported (Kerberos, SAML, JWT)", "let the sender use a username and passcode");
+    }
+    if (!named) {
+        return refuse(why, "the username is empty, too long or has illegal characters", "correct the sender");
+    }
+    char passcode[USERS_PASSCODE_SIZE] = "";
+    bool has_passcode = identity->type == SCP_IDENTITY_PASSCODE;
+    if (!has_passcode && strcmp(required, "passcode") == 0) {
+        return refuse(why, "the peer sends a username without a passcode", "set a passcode on the sender, or require_user_identity = username for this AE title");
+    }
+    if (has_passcode && !copy_field(passcode, sizeof passcode, identity->secondary, identity->secondary_bytes)) {
+        return refuse(why, "the passcode is empty, too long or no text", "correct the sender");
+    }
+    int rc = check_user(n, has_passcode ? passcode : NULL, strcmp(required, "username") == 0, why);
+    explicit_bzero(passcode, sizeof passcode);
+    return rc;
+}
+
+/* ---- the request ------------------------------------------------------------------------------------------------------------- */
 
 void negotiation_request(struct negotiation *n, const struct scp_request *request, struct scp_decision *decision)
 {
@@ -56,6 +144,24 @@ void negotiation_request(struct negotiation *n, const struct scp_request *reques
         reject(n, decision, (struct scp_decision){1, refusal >> 8, refusal & 0xff, 0}, &why);
     }
 }
+
+void negotiation_user(struct negotiation *n, const struct scp_request *request, struct scp_decision *decision)
+{
+    struct policy_refusal why;
+    if (identify(n, request->identity, &why) != 0) {
+        reject(n, decision, (struct scp_decision){1, 1, 1, 0}, &why); /* PS3.8 has no reason of its own for users */
+    } else {
+        /* PS3.15 B.4: whoever asks for an answer gets one, also when nobody requires users here */
+        decision->identity_confirmed = n->job->user_name[0] != '\0';
+        if (n->job->user_name[0]) {
+            char user[QUOTED];
+            log_info("user_identified", "association=%s peer=%s user=%s checked=%s", n->job->association, n->job->peer,
+                     log_text(n->job->user_name, user, sizeof user), n->job->user_checked ? "yes" : "no");
+        }
+    }
+}
+
+/* ---- presentation contexts ----------------------------------------------------------------------------------------------------- */
 
 static void add_text(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static void add_text(char *out, size_t size, const char *format, ...)

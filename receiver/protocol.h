@@ -32,6 +32,8 @@ struct packet {
     int stored, refused;    /* ENDED */
     char outcome[160];      /* ENDED */
     char calling[20], called[20];
+    char user_name[65];     /* ENDED: user identity negotiation */
+    bool user_checked;
     char refusal_event[32], refusal_text[900]; /* REFUSED: logfmt pairs, nothing that differs from one attempt to the next */
     bool is_tls;            /* JOB: accepted on tls_port */
     char tls[400];          /* ENDED: version, cipher suite and certificate's subject, or empty */

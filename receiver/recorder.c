@@ -92,6 +92,8 @@ static void end_association(struct recorder *r, struct process *p, const struct 
     memcpy(a->called_ae, packet->called, sizeof a->called_ae);
     memcpy(a->outcome, packet->outcome, sizeof a->outcome);
     memcpy(a->tls, packet->tls, sizeof a->tls);
+    memcpy(a->user_name, packet->user_name, sizeof a->user_name);
+    a->user_checked = packet->user_checked;
     a->began_ms = packet->association_began_ms;
     a->ended_ms = clock_wall_ms();
     a->stored = packet->stored;

@@ -127,6 +127,9 @@ OFCondition negotiate(Session &s)
         seen[id] = true;
         contexts[count++] = context;
     }
+    if (count == 0) {
+        return makeOFCondition(OFM_dcmnet, 1, OF_error, "no presentation context was proposed");
+    }
     for (int i = 0; i < count; i++) {
         const OFCondition cond = answer(s, contexts[i]);
         if (cond.bad()) {

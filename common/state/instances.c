@@ -63,10 +63,10 @@ static int add_one(struct state *s, const struct state_received *r, int64_t now,
 static int add_association(struct state *s, const struct state_association *a, struct err *e)
 {
     return state_run(s, NULL, e,
-                     "INSERT INTO association (id, peer, calling_ae, called_ae, began_ms, ended_ms, outcome, stored, refused, tls) "
-                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING",
-                     "teeeiitiie", a->id, a->peer, a->calling_ae, a->called_ae, a->began_ms, a->ended_ms, a->outcome, (int64_t)a->stored,
-                     (int64_t)a->refused, a->tls);
+                     "INSERT INTO association (id, peer, calling_ae, called_ae, began_ms, ended_ms, outcome, stored, refused, tls, user_name, user_checked) "
+                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
+                     "teeeiitiieei", a->id, a->peer, a->calling_ae, a->called_ae, a->began_ms, a->ended_ms, a->outcome, (int64_t)a->stored,
+                     (int64_t)a->refused, a->tls, a->user_name, (int64_t)a->user_checked);
 }
 
 int state_record(struct state *s, const struct state_received *r, size_t count, const struct state_association *a, size_t associations,

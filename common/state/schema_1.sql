@@ -15,7 +15,8 @@ CREATE TABLE association (
   id TEXT PRIMARY KEY, peer TEXT, calling_ae TEXT, called_ae TEXT,
   began_ms INTEGER NOT NULL, ended_ms INTEGER, outcome TEXT,
   stored INTEGER NOT NULL DEFAULT 0, refused INTEGER NOT NULL DEFAULT 0,
-  tls TEXT) STRICT; -- NULL: a plain connection
+  tls TEXT, -- NULL: a plain connection
+  user_name TEXT, user_checked INTEGER NOT NULL DEFAULT 0) STRICT; -- user identity negotiation
 
 CREATE TABLE instance (
   id TEXT PRIMARY KEY,

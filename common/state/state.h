@@ -53,9 +53,10 @@ struct state_received {
     int64_t wait_until_ms; /* its sender waits that long for the import; 0: it does not. Only written, never read back */
 };
 struct state_association { /* one that has ended */
-    char id[STATE_ID_SIZE], peer[64], calling_ae[20], called_ae[20], outcome[160], tls[400];
+    char id[STATE_ID_SIZE], peer[64], calling_ae[20], called_ae[20], outcome[160], tls[400], user_name[65];
     int64_t began_ms, ended_ms;
     int stored, refused;
+    bool user_checked;
 };
 /* Instances and ended associations in one commit. Existing ids are left alone (idempotent, for adoption). */
 int state_record(struct state *s, const struct state_received *r, size_t count, const struct state_association *a, size_t associations,

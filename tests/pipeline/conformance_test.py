@@ -22,6 +22,7 @@ EXPLICIT_LE = '1.2.840.10008.1.2.1'
 
 # Which test provokes what the statement lists and this one does not: (file below tests/, a line in it).
 ELSEWHERE = {
+    ('A-ASSOCIATE-RJ', '1 1 1'): ('pipeline/negotiation_test.py', 'NO_USER = (1, 1, 1)'),
     ('A-ABORT', '0'): ('pipeline/protocol_test.py', "return 'abort', 2, 0"),
     ('A-ABORT', '1'): ('pipeline/protocol_test.py', "return 'abort', 2, 1"),
     ('A-ABORT', '2'): ('pipeline/protocol_test.py', "return 'abort', 2, 2"),
