@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 int64_t clock_wall_ms(void); /* since 1970 */
 int64_t clock_mono_ms(void); /* for durations */
 
@@ -44,5 +48,9 @@ int stop_fd(void);
 
 /* Tells a supervisor "up and ready": a newline on the descriptor named by STORESCP_READY_FD, which is then closed. Once. */
 void ready_tell(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
