@@ -8,8 +8,11 @@
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "receiver/admission.h"
+#include "receiver/binding.h"
 #include "receiver/negotiation.h"
 #include "receiver/protocol.h"
+#include "receiver/report.h"
+#include "receiver/secure.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,6 +26,7 @@ struct association {
     int channel;
     struct packet job;
     struct negotiation negotiation;
+    struct secure secure;
     struct spool_writer *writer;
     struct err failed; /* the first trouble of this store */
     int64_t written, limit, begun_ms;
@@ -35,6 +39,14 @@ static void on_request(void *ctx, const struct scp_request *request, struct scp_
     (void)snprintf(a->job.calling, sizeof a->job.calling, "%s", request->calling);
     (void)snprintf(a->job.called, sizeof a->job.called, "%s", request->called);
     negotiation_request(&a->negotiation, request, decision);
+    const char *unbound = decision->result == 0 ? binding_refusal(a->config, request->calling, a->secure.session ? &a->secure.facts : NULL) : NULL;
+    if (unbound) {
+        char title[80];
+        char subject[700];
+        *decision = (struct scp_decision){1, 1, 3, 0}; /* calling AE title not recognized (PS3.8 table 9-21) */
+        report_refusal(a->channel, &a->job, "certificate_not_bound", "calling_ae=%s certificate=%s answer=1/1/3 remedy=\"%s\"",
+                       log_text(request->calling, title, sizeof title), log_text(a->secure.facts.subject, subject, sizeof subject), unbound);
+    }
     a->limit = config_int_for(a->config, a->negotiation.section, CFG_MAXIMUM_OBJECT_MB) * 1000000;
     if (decision->result == 0) {
         admission_ask(a->channel, &a->job, decision);
@@ -173,10 +185,10 @@ static void on_store_refused(void *ctx, uint16_t status, const char *comment)
     log_refused(a, text);
 }
 
-/* Takes the next job with its socket. Returns 0, or -1 when the recorder has closed the channel. */
-static int receive_job(struct association *a, int *fd)
+/* Takes the next job with its socket and, for TLS, the certificates. Returns 0, or -1 when the recorder has closed the channel. */
+static int receive_job(struct association *a, int fds[2])
 {
-    char control[CMSG_SPACE(sizeof(int))];
+    char control[CMSG_SPACE(2 * sizeof(int))];
     struct iovec part = {&a->job, sizeof a->job};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     ssize_t n;
@@ -187,11 +199,12 @@ static int receive_job(struct association *a, int *fd)
     if (!c || c->cmsg_type != SCM_RIGHTS || a->job.kind != PACKET_JOB) {
         return -1;
     }
-    memcpy(fd, CMSG_DATA(c), sizeof *fd);
+    memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0) <= 2 * sizeof(int) ? c->cmsg_len - CMSG_LEN(0) : 0);
     return 0;
 }
 
-int association_main(const struct config *config, int channel)
+/* One connection, from its first byte to its last; closes fds. */
+static void serve(struct association *a, const int fds[2], struct scp_config *scp)
 {
     static const struct scp_ops ops = {.request = on_request,
                                        .negotiate = on_negotiate,
@@ -201,7 +214,23 @@ int association_main(const struct config *config, int channel)
                                        .store_write = on_store_write,
                                        .store_end = on_store_end,
                                        .store_refused = on_store_refused};
-    struct association a = {.config = config, .home = config_home(config), .channel = channel};
+    if (secure_begin(&a->secure, fds[0], fds[1], &a->job, a->job.outcome, sizeof a->job.outcome) == 0) {
+        scp->tls = a->secure.session;
+        secure_describe(&a->secure, a->job.tls, sizeof a->job.tls);
+        (void)scp_serve_fd(fds[0], scp, &ops, a, a->job.outcome, sizeof a->job.outcome, NULL);
+        spool_abort(&a->writer);
+    } else {
+        (void)close(fds[0]);
+    }
+    if (fds[1] != -1) {
+        (void)close(fds[1]);
+    }
+    secure_end(&a->secure);
+}
+
+int association_main(const struct config *config, int channel)
+{
+    struct association a = {.config = config, .home = config_home(config), .channel = channel, .secure = {.config = config, .channel = channel}};
     struct scp_config scp = {.maximum_pdu_bytes = (unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE),
                              .acse_timeout_s = (int)config_int(config, CFG_ACSE_TIMEOUT),
                              .dimse_timeout_s = (int)config_int(config, CFG_DIMSE_TIMEOUT),
@@ -209,24 +238,27 @@ int association_main(const struct config *config, int channel)
     if (scp.maximum_pdu_bytes < 4096) {
         scp.maximum_pdu_bytes = 131072;
     }
-    for (long long served = 0; served < config_int(config, CFG_ASSOCIATION_REUSE); served++) {
-        int fd = -1;
-        if (receive_job(&a, &fd) != 0) {
-            return 0;
+    long long reuse = config_int(config, CFG_ASSOCIATION_REUSE);
+    for (long long served = 1; served <= reuse; served++) {
+        int fds[2] = {-1, -1};
+        if (receive_job(&a, fds) != 0) {
+            break;
         }
         int64_t begun = clock_mono_ms();
         negotiation_begin(&a.negotiation, config, channel, &a.job);
         a.job.association_began_ms = clock_wall_ms();
-        (void)scp_serve_fd(fd, &scp, &ops, &a, a.job.outcome, sizeof a.job.outcome, NULL);
-        spool_abort(&a.writer);
+        serve(&a, fds, &scp);
         char outcome[520];
-        log_info("association_ended", "association=%s peer=%s outcome=%s stored=%d refused=%d duration_ms=%lld",
+        char tls[700];
+        log_info("association_ended", "association=%s peer=%s outcome=%s stored=%d refused=%d duration_ms=%lld%s%s",
                  a.job.association, a.job.peer, log_text(a.job.outcome, outcome, sizeof outcome), a.job.stored, a.job.refused,
-                 (long long)(clock_mono_ms() - begun));
+                 (long long)(clock_mono_ms() - begun), a.job.tls[0] ? " tls=" : "", a.job.tls[0] ? log_text(a.job.tls, tls, sizeof tls) : "");
         a.job.kind = PACKET_ENDED;
+        a.job.leaving = served == reuse;
         if (send(channel, &a.job, sizeof a.job, MSG_NOSIGNAL) != (ssize_t)sizeof a.job) {
-            return 0;
+            break;
         }
     }
+    secure_clear(&a.secure);
     return 0;
 }

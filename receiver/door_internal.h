@@ -43,7 +43,8 @@ enum farewell {
     FAREWELL_NONE,      /* just closes */
     FAREWELL_FULL,      /* A-ASSOCIATE-RJ, transient, local limit exceeded (PS3.8 table 9-21) */
     FAREWELL_NOT_HERE,  /* A-ASSOCIATE-RJ, permanent, no reason given */
-    FAREWELL_NO_REQUEST /* A-ABORT, unrecognized PDU (PS3.8 table 9-26) */
+    FAREWELL_NO_REQUEST, /* A-ABORT, unrecognized PDU (PS3.8 table 9-26) */
+    FAREWELL_NO_TLS     /* a fatal alert, handshake_failure (RFC 8446 section 6): what a TLS client can read */
 };
 /* Sends it without waiting and closes fd. */
 void say_farewell(int fd, enum farewell farewell);

@@ -112,21 +112,27 @@ bool pool_can_grow(const struct pool *pool)
 void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct cidr_address *from, bool is_tls)
 {
     struct packet job;
-    char control[CMSG_SPACE(sizeof(int))];
+    if (is_tls) {
+        certificates_look(&pool->certificates);
+    }
+    int fds[2] = {fd, is_tls ? pool->certificates.file : -1};
+    size_t bytes = is_tls ? sizeof fds : sizeof fd;
+    char control[CMSG_SPACE(sizeof fds)];
     char peer[CIDR_TEXT_SIZE];
     struct iovec part = {&job, sizeof job};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(bytes)};
     memset(&job, 0, sizeof job);
     memset(control, 0, sizeof control);
     job.kind = PACKET_JOB;
     job.is_tls = is_tls;
+    job.generation = pool->certificates.generation;
     id_new(job.association);
     (void)snprintf(job.peer, sizeof job.peer, "%s", cidr_text(from, peer));
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    c->cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(c), fds, bytes);
     if (sendmsg(p->channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof job) {
         p->busy = true;
         p->from = *from;

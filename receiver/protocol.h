@@ -30,12 +30,14 @@ struct packet {
     int64_t begun_ms;       /* STORED: when the request came (monotonic) */
     int64_t association_began_ms; /* ENDED (wall clock) */
     int stored, refused;    /* ENDED */
+    bool leaving;           /* ENDED: this process takes no further job */
     char outcome[160];      /* ENDED */
     char calling[20], called[20];
     char user_name[65];     /* ENDED: user identity negotiation */
     bool user_checked;
     char refusal_event[32], refusal_text[900]; /* REFUSED: logfmt pairs, nothing that differs from one attempt to the next */
-    bool is_tls;            /* JOB: accepted on tls_port */
+    bool is_tls;            /* JOB: accepted on tls_port; the certificates travel with it as a second descriptor */
+    int64_t generation;     /* JOB: of the certificates */
     char tls[400];          /* ENDED: version, cipher suite and certificate's subject, or empty */
 };
 

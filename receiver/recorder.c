@@ -129,6 +129,9 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
         g->begun_ms[g->count++] = packet.begun_ms;
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ENDED) {
         end_association(r, p, &packet);
+        if (packet.leaving) { /* a job that it would not read any more would be a lost connection */
+            pool_drop(&r->pool, p);
+        }
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ADMIT) {
         door_asked(p, &packet);
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_REFUSED) {
@@ -198,6 +201,7 @@ static void housekeeping(struct recorder *r)
             log_warning("beat_failed", "reason=\"%s\"", e.text);
         }
     }
+    certificates_housekeeping(&r->pool.certificates);
     if (now >= r->ended_at) {
         r->ended_at = now + ENDED_MS;
         write_ended(r);
@@ -249,6 +253,7 @@ int recorder_main(const struct config *config)
     r.adoption.lock = -1;
     int rc = stop_install(&e);
     rc = rc == 0 ? policy_check(config, &e) : rc;
+    rc = rc == 0 ? certificates_begin(&r.pool.certificates, config, &e) : rc;
     rc = rc == 0 ? spool_prepare(r.home, &e) : rc;
     rc = rc == 0 ? state_open(&r.state, r.home, &e) : rc;
     rc = rc == 0 ? state_worker_register(r.state, STAGE_RECEIVER, &e) : rc;
@@ -258,6 +263,7 @@ int recorder_main(const struct config *config)
     if (rc != 0) {
         log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
         adoption_end(&r.adoption);
+        certificates_end(&r.pool.certificates);
         state_close(&r.state);
         return rc == ERR_CONFIG || rc == ERR_SCHEMA ? 78 : 1;
     }
@@ -283,6 +289,7 @@ int recorder_main(const struct config *config)
     log_info("stopped", "associations_cut=%d", r.pool.busy);
     (void)state_worker_unregister(r.state, &e);
     handoff_close(&r.handoff);
+    certificates_end(&r.pool.certificates);
     adoption_end(&r.adoption);
     state_close(&r.state);
     return 0;

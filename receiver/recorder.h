@@ -9,6 +9,7 @@
 #include "common/runtime/config.h"
 #include "common/spool/spool.h"
 #include "common/state/state.h"
+#include "receiver/certificates.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +30,7 @@ struct process {
 struct pool {
     const struct config *config;
     const char *home;
+    struct certificates certificates;
     struct process processes[PROCESSES_MAX];
     size_t process_count; /* slots in use are below it */
     int busy, alive;

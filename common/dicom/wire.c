@@ -25,11 +25,6 @@ static bool wait_for(int fd, short what, int timeout_ms)
     return n > 0;
 }
 
-bool wire_wait_readable(int fd, int timeout_ms)
-{
-    return wait_for(fd, POLLIN, timeout_ms);
-}
-
 /* A sender with Nagle on holds back the last bytes of each PDU until our ACK; the kernel falls back to delayed ACKs (40 ms) by itself, so
  * this is asked for again with every read. */
 void wire_acknowledge_soon(int fd)

@@ -10,8 +10,6 @@ extern "C" {
 
 /* A transport over *fd, which stays the caller's and must outlive it. */
 struct message_transport wire_transport(int *fd);
-/* True when bytes or the end can be read within timeout_ms; else errno says why not (ETIMEDOUT). */
-bool wire_wait_readable(int fd, int timeout_ms);
 /* Before every read: the kernel is to acknowledge at once what comes. */
 void wire_acknowledge_soon(int fd);
 /* After the last PDU: ends our direction and takes what still comes, bounded in time and bytes. Unread bytes would turn the close
