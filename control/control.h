@@ -47,6 +47,11 @@ int command_user(struct request *q);
 /* Prints "storescpctl: sentence" on standard error; returns EXIT_PROBLEM. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Tells what is wrong (serious) or should be seen to with the files of tls_certificate, tls_key, tls_ca and tls_crl; nothing without tls_port.
+ * False if a receiver could not use them. */
+typedef void (*certificates_say)(void *ctx, bool serious, const char *sentence);
+bool certificates_look_at(const struct config *config, certificates_say say, void *ctx);
+
 /* "receiver", "receivers" ... -> stage, -1 if it is none. */
 int stage_parse(const char *word);
 
