@@ -36,8 +36,8 @@ struct association {
 static void on_request(void *ctx, const struct scp_request *request, struct scp_decision *decision)
 {
     struct association *a = ctx;
-    (void)snprintf(a->job.calling, sizeof a->job.calling, "%s", request->calling);
-    (void)snprintf(a->job.called, sizeof a->job.called, "%s", request->called);
+    negotiation_title(a->job.calling, sizeof a->job.calling, request->calling);
+    negotiation_title(a->job.called, sizeof a->job.called, request->called);
     negotiation_request(&a->negotiation, request, decision);
     const char *unbound = decision->result == 0 ? binding_refusal(a->config, request->calling, a->secure.session ? &a->secure.facts : NULL) : NULL;
     if (unbound) {

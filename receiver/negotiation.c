@@ -20,6 +20,16 @@ void negotiation_begin(struct negotiation *n, const struct config *config, int c
     n->job = job;
 }
 
+void negotiation_title(char *out, size_t size, const char *title)
+{
+    (void)snprintf(out, size, "%s", title + strspn(title, " "));
+    for (char *p = out; *p; p++) {
+        if (*p < 0x20 || *p > 0x7e || *p == '\\') {
+            *p = '?';
+        }
+    }
+}
+
 static void reject(struct negotiation *n, struct scp_decision *decision, struct scp_decision how, const struct policy_refusal *why)
 {
     char calling[QUOTED];

@@ -264,7 +264,7 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
                                               s.config->tls ? OFTrue : OFFalse);
     patience_end();
     if (cond.bad()) {
-        std::snprintf(outcome, size, "no association");
+        std::snprintf(outcome, size, "no association: %s", cond.text());
         return err_set(e, ERR_PROTOCOL, 0, "no association: %s", cond.text());
     }
     scp_decision decision = {};

@@ -104,7 +104,7 @@ struct scp_ops {
 };
 
 /*
- * Serves the association until it ends; closes fd. outcome receives "released", "aborted", "rejected", "no association" or
+ * Serves the association until it ends; closes fd. outcome receives "released", "aborted", "rejected", "no association: <reason>" or
  * "failed: <reason>". Returns 0 after an orderly end, ERR_PROTOCOL or ERR_NETWORK otherwise.
  */
 int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *ops, void *ctx, char *outcome, size_t outcome_size,
