@@ -18,6 +18,7 @@ static void reject(struct admission_verdict *out, int result, int source, int re
     out->result = result;
     out->source = source;
     out->reason = reason;
+    out->is_limit = result == TRANSIENT && reason == LOCAL_LIMIT_EXCEEDED;
     out->setting = setting;
     va_start(args, format);
     (void)vsnprintf(out->sentence, sizeof out->sentence, format, args);

@@ -21,6 +21,7 @@ struct admission_facts {
 
 struct admission_verdict { /* result 0: welcome; else result, source and reason of PS3.8 table 9-21 */
     int result, source, reason;
+    bool is_limit;       /* an association that ends may make it pass */
     const char *setting; /* which one would accept it; static */
     char sentence[200];
 };

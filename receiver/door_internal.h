@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+enum { GRACE_MS = 300 }; /* so long somebody who has spoken waits for an association that is just ending */
+
 struct visitor {
     TAILQ_ENTRY(visitor) link;
     int fd;
@@ -34,6 +36,7 @@ struct door {
     struct visitors silent, ready; /* in the order in which they came */
     size_t silent_count, ready_count;
     struct refusals *refusals;
+    bool asking; /* an answer is held back for GRACE_MS */
     unsigned long long probes, turned_away;
     int64_t tidy_at;
 };

@@ -24,6 +24,7 @@ struct process {
     bool busy;
     bool asks, is_admitted;    /* its request waits for an answer; its association counts against the limits */
     struct cidr_address from;  /* whom it serves */
+    int64_t asked_ms;          /* monotonic */
     char calling[20], called[20];
 };
 
