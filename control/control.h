@@ -31,7 +31,6 @@ struct request {
 
 int command_up(struct request *q);
 int command_scale(struct request *q);
-int command_reload(struct request *q);
 int command_config(struct request *q);
 int command_status(struct request *q);
 int command_studies(struct request *q);
@@ -48,6 +47,11 @@ int command_user(struct request *q);
 /* Prints "storescpctl: sentence" on standard error; returns EXIT_PROBLEM. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Tells what is wrong (serious) or should be seen to with the files of tls_certificate, tls_key, tls_ca and tls_crl; nothing without tls_port.
+ * False if a receiver could not use them. */
+typedef void (*certificates_say)(void *ctx, bool serious, const char *sentence);
+bool certificates_look_at(const struct config *config, certificates_say say, void *ctx);
+
 /* "receiver", "receivers" ... -> stage, -1 if it is none. */
 int stage_parse(const char *word);
 
@@ -59,8 +63,6 @@ struct living {
 };
 /* Fills out with up to limit living workers sorted by name; returns the count. A missing directory has none. */
 size_t workers_living(const char *home, struct living *out, size_t limit);
-/* A number in a lock file is only a hint: is that process a program of this stage? Guards against foreign pid namespaces. */
-bool process_is_stage(pid_t pid, enum state_stage stage);
 /* True while the lock of that worker is held. */
 bool worker_is_living(const char *home, const char *name);
 /* True if `up` runs on this home. */

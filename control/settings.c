@@ -47,6 +47,22 @@ static void print_sections(const struct config *c)
     }
 }
 
+struct tls_words { /* for --json: sentences about the TLS files */
+    json_t *problems, *notices;
+};
+
+static void keep_words(void *ctx, bool serious, const char *sentence)
+{
+    struct tls_words *w = ctx;
+    (void)json_array_append_new(serious ? w->problems : w->notices, json_string(sentence));
+}
+
+static void print_words(void *ctx, bool serious, const char *sentence)
+{
+    *(size_t *)ctx += serious;
+    (void)complain("%s", sentence);
+}
+
 static int print_json(const struct request *q)
 {
     json_t *all = json_array();
@@ -62,8 +78,11 @@ static int print_json(const struct request *q)
     for (const char *p; (p = config_problem(q->config, count)); count++) {
         (void)json_array_append_new(problems, json_string(p));
     }
-    json_t *root = json_pack("{s:i, s:s, s:o, s:o, s:o}", "schema", 1, "home", q->home, "settings", all, "sections",
-                             sections_json(q->config), "problems", problems);
+    struct tls_words words = {problems, json_array()};
+    (void)certificates_look_at(q->config, keep_words, &words);
+    count = json_array_size(problems);
+    json_t *root = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o}", "schema", 1, "home", q->home, "settings", all, "sections",
+                             sections_json(q->config), "problems", problems, "notices", words.notices);
     if (!root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0) {
         return complain("cannot write the answer");
     }
@@ -95,5 +114,6 @@ int command_config(struct request *q)
     for (const char *p; (p = config_problem(q->config, count)); count++) {
         (void)complain("%s", p);
     }
+    (void)certificates_look_at(q->config, print_words, &count);
     return count ? EXIT_PROBLEM : EXIT_FINE;
 }

@@ -73,6 +73,11 @@ static const char *worker_status(const struct picture *p, const char *name)
     return status ? status : "unknown";
 }
 
+static void warn_of_certificates(void *ctx, bool serious, const char *sentence)
+{
+    warn(ctx, "%s%s", serious ? "TLS: " : "", sentence);
+}
+
 static void look_for_trouble(struct picture *p, const struct request *q)
 {
     static const char *const waits_for[STAGE_COUNT] = {NULL, "received", "validated", "uploaded"};
@@ -81,6 +86,7 @@ static void look_for_trouble(struct picture *p, const struct request *q)
     for (size_t i = 0; config_problem(q->config, i); i++) {
         warn(p, "a setting is wrong: %s", config_problem(q->config, i));
     }
+    (void)certificates_look_at(q->config, warn_of_certificates, p);
     for (int i = 0; i < STAGE_COUNT; i++) {
         const char *name = state_stage_name((enum state_stage)i);
         long long waiting = waits_for[i] ? count_of(p, waits_for[i]) : 0;

@@ -16,13 +16,12 @@ struct scp_decision;
 struct admission_facts {
     const char *calling; /* spaces at the ends do not count */
     struct cidr_address from;
-    int step;             /* enum pressure_step */
-    bool is_backlog, reserve_is_left;
     int open, of_ae, of_address; /* admitted associations: all, of this calling AE title, from this address; without this one */
 };
 
 struct admission_verdict { /* result 0: welcome; else result, source and reason of PS3.8 table 9-21 */
     int result, source, reason;
+    bool is_limit;       /* an association that ends may make it pass */
     const char *setting; /* which one would accept it; static */
     char sentence[200];
 };

@@ -29,12 +29,9 @@ static void log_rejected(struct door *d, const struct process *p, const struct a
 
 static void answer(struct door *d, struct process *p)
 {
-    struct admission_facts facts = {.calling = p->calling, .from = p->from, .step = atomic_load(&d->pool->told->step),
-                                    .is_backlog = atomic_load(&d->pool->told->is_backlog),
-                                    .reserve_is_left = atomic_load(&d->pool->told->reserve_is_left)};
+    struct admission_facts facts = {.calling = p->calling, .from = p->from};
     struct admission_verdict verdict;
     struct packet told;
-    p->asks = false;
     for (size_t i = 0; i < d->pool->process_count; i++) {
         const struct process *other = &d->pool->processes[i];
         if (other->channel != -1 && other->is_admitted) {
@@ -44,6 +41,11 @@ static void answer(struct door *d, struct process *p)
         }
     }
     admission_judge(d->pool->config, &facts, &verdict);
+    if (verdict.is_limit && clock_mono_ms() - p->asked_ms < GRACE_MS) {
+        d->asking = true; /* the same sender's last association is perhaps just ending */
+        return;
+    }
+    p->asks = false;
     memset(&told, 0, sizeof told);
     told.kind = PACKET_VERDICT;
     told.admission.result = verdict.result;
@@ -59,13 +61,21 @@ static void answer(struct door *d, struct process *p)
 
 void door_asked(struct process *p, const struct packet *packet)
 {
-    (void)snprintf(p->calling, sizeof p->calling, "%s", packet->calling);
+    /* spaces at both ends are no part of a title (PS3.5 table 6.2-1), and the same sender must not count twice */
+    const char *calling = packet->calling + strspn(packet->calling, " ");
+    size_t length = strlen(calling);
+    while (length > 0 && calling[length - 1] == ' ') {
+        length--;
+    }
+    (void)snprintf(p->calling, sizeof p->calling, "%.*s", (int)length, calling);
     (void)snprintf(p->called, sizeof p->called, "%s", packet->called);
     p->asks = true;
+    p->asked_ms = clock_mono_ms();
 }
 
 void door_answer(struct door *d)
 {
+    d->asking = false;
     for (size_t i = 0; i < d->pool->process_count; i++) {
         struct process *p = &d->pool->processes[i];
         if (p->channel != -1 && p->asks) {

@@ -23,8 +23,7 @@
 enum {
     EVENTS_MAX = 128,
     ACCEPTS_MAX = 64, /* in one turn */
-    TIDY_MS = 250,
-    GRACE_MS = 300 /* so long somebody who has spoken waits for an association that is just ending */
+    TIDY_MS = 250
 };
 
 /* ---- those who leave --------------------------------------------------------------------------------------------------------- */
@@ -351,7 +350,7 @@ int door_fd(const struct door *d)
 
 int door_sleep_ms(const struct door *d, int most_ms)
 {
-    return TAILQ_EMPTY(&d->ready) || most_ms < 5 ? most_ms : 5;
+    return (TAILQ_EMPTY(&d->ready) && !d->asking) || most_ms < 5 ? most_ms : 5;
 }
 
 void door_describe(const struct door *d, char *text, size_t size)

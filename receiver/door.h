@@ -32,7 +32,7 @@ void door_close(struct door **d);
 
 /* For poll(): readable when door_turn() has something to do. */
 int door_fd(const struct door *d);
-/* How long the loop may sleep, at most most_ms: short while somebody who has spoken waits for a process. */
+/* How long the loop may sleep, at most most_ms: short while somebody who has spoken waits for a process or an answer. */
 int door_sleep_ms(const struct door *d, int most_ms);
 /* Accepts, looks, hands over; does not wait. */
 void door_turn(struct door *d);

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+enum { GRACE_MS = 300 }; /* so long somebody who has spoken waits for an association that is just ending */
+
 struct visitor {
     TAILQ_ENTRY(visitor) link;
     int fd;
@@ -34,6 +36,7 @@ struct door {
     struct visitors silent, ready; /* in the order in which they came */
     size_t silent_count, ready_count;
     struct refusals *refusals;
+    bool asking; /* an answer is held back for GRACE_MS */
     unsigned long long probes, turned_away;
     int64_t tidy_at;
 };
@@ -43,7 +46,8 @@ enum farewell {
     FAREWELL_NONE,      /* just closes */
     FAREWELL_FULL,      /* A-ASSOCIATE-RJ, transient, local limit exceeded (PS3.8 table 9-21) */
     FAREWELL_NOT_HERE,  /* A-ASSOCIATE-RJ, permanent, no reason given */
-    FAREWELL_NO_REQUEST /* A-ABORT, unrecognized PDU (PS3.8 table 9-26) */
+    FAREWELL_NO_REQUEST, /* A-ABORT, unrecognized PDU (PS3.8 table 9-26) */
+    FAREWELL_NO_TLS     /* a fatal alert, handshake_failure (RFC 8446 section 6): what a TLS client can read */
 };
 /* Sends it without waiting and closes fd. */
 void say_farewell(int fd, enum farewell farewell);

@@ -58,12 +58,16 @@ void listen_make_room(long long wanted)
 
 void say_farewell(int fd, enum farewell farewell)
 {
-    static const unsigned char pdus[][10] = {[FAREWELL_FULL] = {3, 0, 0, 0, 0, 4, 0, 2, 3, 2},
-                                             [FAREWELL_NOT_HERE] = {3, 0, 0, 0, 0, 4, 0, 1, 1, 1},
-                                             [FAREWELL_NO_REQUEST] = {7, 0, 0, 0, 0, 4, 0, 0, 2, 1}};
+    static const struct {
+        size_t count;
+        unsigned char bytes[10];
+    } last_words[] = {[FAREWELL_FULL] = {10, {3, 0, 0, 0, 0, 4, 0, 2, 3, 2}},
+                      [FAREWELL_NOT_HERE] = {10, {3, 0, 0, 0, 0, 4, 0, 1, 1, 1}},
+                      [FAREWELL_NO_REQUEST] = {10, {7, 0, 0, 0, 0, 4, 0, 0, 2, 1}},
+                      [FAREWELL_NO_TLS] = {7, {0x15, 3, 1, 0, 2, 2, 40}}};
     char drained[8192];
     if (farewell != FAREWELL_NONE) {
-        ssize_t n = send(fd, pdus[farewell], sizeof pdus[farewell], MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(fd, last_words[farewell].bytes, last_words[farewell].count, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)n;
         (void)shutdown(fd, SHUT_WR);
     }

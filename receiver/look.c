@@ -82,7 +82,7 @@ static enum look look_at_plain(struct door *d, struct visitor *v, const unsigned
         door_tell(d, &v->from, "TLS on the port without TLS", config_int(d->pool->config, CFG_TLS_PORT) > 0
              ? "point the sender at tls_port %lld, or switch its TLS off" : "tls_port is %lld: set it, or switch the sender's TLS off",
              config_int(d->pool->config, CFG_TLS_PORT));
-        *farewell = FAREWELL_NO_REQUEST;
+        *farewell = FAREWELL_NO_TLS;
         return LOOK_SHUT;
     }
     if (bytes[0] != 1) {

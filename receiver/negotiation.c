@@ -4,12 +4,11 @@
 #include "common/dicom/uid.h"
 #include "common/runtime/list.h"
 #include "common/runtime/log.h"
+#include "receiver/report.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 enum { QUOTED = 260, NAMES_EACH = 8, SYNTAXES_TOLD = 4 };
 
@@ -21,21 +20,14 @@ void negotiation_begin(struct negotiation *n, const struct config *config, int c
     n->job = job;
 }
 
-/* To the recorder's log. When it is not there any more, the association ends soon and nothing is lost but a line. */
-static void tell(struct negotiation *n, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void tell(struct negotiation *n, const char *event, const char *format, ...)
+void negotiation_title(char *out, size_t size, const char *title)
 {
-    struct packet p = *n->job;
-    va_list args;
-    p.kind = PACKET_REFUSED;
-    (void)snprintf(p.refusal_event, sizeof p.refusal_event, "%s", event);
-    va_start(args, format);
-    (void)vsnprintf(p.refusal_text, sizeof p.refusal_text, format, args);
-    va_end(args);
-    ssize_t sent;
-    do {
-        sent = send(n->channel, &p, sizeof p, MSG_NOSIGNAL);
-    } while (sent == -1 && errno == EINTR);
+    (void)snprintf(out, size, "%s", title + strspn(title, " "));
+    for (char *p = out; *p; p++) {
+        if (*p < 0x20 || *p > 0x7e || *p == '\\') {
+            *p = '?';
+        }
+    }
 }
 
 static void reject(struct negotiation *n, struct scp_decision *decision, struct scp_decision how, const struct policy_refusal *why)
@@ -44,7 +36,7 @@ static void reject(struct negotiation *n, struct scp_decision *decision, struct 
     char called[QUOTED];
     char user[QUOTED];
     *decision = how;
-    tell(n, "association_rejected", "calling_ae=%s called_ae=%s%s%s answer=%d/%d/%d reason=\"%s\" remedy=\"%s\"",
+    report_refusal(n->channel, n->job, "association_rejected", "calling_ae=%s called_ae=%s%s%s answer=%d/%d/%d reason=\"%s\" remedy=\"%s\"",
          log_text(n->job->calling, calling, sizeof calling), log_text(n->job->called, called, sizeof called), n->job->user_name[0] ? " user=" : "",
          n->job->user_name[0] ? log_text(n->job->user_name, user, sizeof user) : "", how.result, how.source, how.reason, why->reason, why->remedy);
 }
@@ -221,7 +213,7 @@ void negotiation_end(struct negotiation *n)
     (void)log_text(n->job->calling, calling, sizeof calling);
     for (size_t i = 0; i < n->group_count; i++) {
         const struct refused_group *g = &n->groups[i];
-        tell(n, "contexts_refused", "calling_ae=%s count=%d sop_classes=\"%s%s\" reason=\"%s\" remedy=\"%s\"", calling, g->count, g->names,
+        report_refusal(n->channel, n->job, "contexts_refused", "calling_ae=%s count=%d sop_classes=\"%s%s\" reason=\"%s\" remedy=\"%s\"", calling, g->count, g->names,
              g->count > g->named ? ", ..." : "", g->why.reason, g->why.remedy);
     }
 }

@@ -27,6 +27,10 @@ struct negotiation {
     size_t group_count;
 };
 
+/* An AE title as it is kept and told: in the file, in state.db, in the log. What PS3.5 does not allow in one becomes '?': other bytes would
+ * be no text for whoever reads them. */
+void negotiation_title(char *out, size_t size, const char *title);
+
 /* For a new association. job lives as long as it does. */
 void negotiation_begin(struct negotiation *n, const struct config *config, int channel, struct packet *job);
 /* AE titles; job's calling and called are filled already. A rejection is told to the recorder. */

@@ -39,10 +39,8 @@ static void spawn_process(struct pool *pool)
     }
     posix_spawn_file_actions_t actions;
     (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawn_file_actions_adddup2(&actions, pair[1], ASSOCIATION_CHANNEL);
-    (void)posix_spawn_file_actions_adddup2(&actions, pool->told_fd, ASSOCIATION_TOLD);
-    (void)posix_spawn_file_actions_adddup2(&actions, pool->settings_fd, ASSOCIATION_SETTINGS);
-    (void)snprintf(number, sizeof number, "%zu", slot);
+    (void)posix_spawn_file_actions_adddup2(&actions, pair[1], 3);
+    (void)snprintf(number, sizeof number, "3");
     char self[] = "storescp-receiver";
     char flag[] = "--association";
     char home_flag[] = "--home";
@@ -60,7 +58,6 @@ static void spawn_process(struct pool *pool)
         return;
     }
     pool->processes[slot] = (struct process){.pid = pid, .channel = pair[0]};
-    atomic_store(&pool->told->over[slot], 0);
     if (slot == pool->process_count) {
         pool->process_count++;
     }
@@ -115,21 +112,27 @@ bool pool_can_grow(const struct pool *pool)
 void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct cidr_address *from, bool is_tls)
 {
     struct packet job;
-    char control[CMSG_SPACE(sizeof(int))];
+    if (is_tls) {
+        certificates_look(&pool->certificates);
+    }
+    int fds[2] = {fd, is_tls ? pool->certificates.file : -1};
+    size_t bytes = is_tls ? sizeof fds : sizeof fd;
+    char control[CMSG_SPACE(sizeof fds)];
     char peer[CIDR_TEXT_SIZE];
     struct iovec part = {&job, sizeof job};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(bytes)};
     memset(&job, 0, sizeof job);
     memset(control, 0, sizeof control);
     job.kind = PACKET_JOB;
     job.is_tls = is_tls;
+    job.generation = pool->certificates.generation;
     id_new(job.association);
     (void)snprintf(job.peer, sizeof job.peer, "%s", cidr_text(from, peer));
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    c->cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(c), fds, bytes);
     if (sendmsg(p->channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof job) {
         p->busy = true;
         p->from = *from;
@@ -140,23 +143,6 @@ void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct c
 
 void pool_ended(struct pool *pool, struct process *p)
 {
-    flight_ends(pool, p);
     pool->busy -= p->busy;
     p->busy = p->is_admitted = p->asks = false;
-    if (p->is_outdated && p->channel != -1) {
-        pool_drop(pool, p);
-    }
-}
-
-void pool_renew(struct pool *pool)
-{
-    for (size_t i = 0; i < pool->process_count; i++) {
-        struct process *p = &pool->processes[i];
-        if (p->channel != -1) {
-            p->is_outdated = true;
-            if (!p->busy) {
-                pool_drop(pool, p);
-            }
-        }
-    }
 }

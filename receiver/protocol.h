@@ -15,17 +15,12 @@ enum packet_kind {
     PACKET_VERDICT, /* recorder -> association: status is 0 when both are */
     PACKET_ENDED,   /* association -> recorder: idle again */
     PACKET_ADMIT,   /* association -> recorder: the request was read; VERDICT answers whether it may stand */
-    PACKET_REFUSED, /* association -> recorder: for the log; no answer */
-    PACKET_GROWS,   /* association -> recorder: the object in hand has meta.data_bytes by now (in_flight_mb); no answer */
-    PACKET_GONE     /* association -> recorder: the peer left while its verdict was awaited; the verdict comes at once */
+    PACKET_REFUSED  /* association -> recorder: for the log; no answer */
 };
 
 struct packet {
     int kind;
     int status; /* VERDICT: DIMSE status */
-    bool is_kept;     /* VERDICT with another status than 0: row and file stay, only the answer is no success */
-    char comment[65]; /* VERDICT, is_kept: (0000,0902) */
-    uint32_t object;  /* GROWS: number of the object in that process */
     struct {
         int result, source, reason;
     } admission; /* VERDICT on ADMIT: PS3.8 table 9-21, result 0 is welcome */
@@ -35,23 +30,21 @@ struct packet {
     int64_t begun_ms;       /* STORED: when the request came (monotonic) */
     int64_t association_began_ms; /* ENDED (wall clock) */
     int stored, refused;    /* ENDED */
+    bool leaving;           /* ENDED: this process takes no further job */
     char outcome[160];      /* ENDED */
     char calling[20], called[20];
     char user_name[65];     /* ENDED: user identity negotiation */
     bool user_checked;
     char refusal_event[32], refusal_text[900]; /* REFUSED: logfmt pairs, nothing that differs from one attempt to the next */
-    bool is_tls;            /* JOB: accepted on tls_port */
+    bool is_tls;            /* JOB: accepted on tls_port; the certificates travel with it as a second descriptor */
+    int64_t generation;     /* JOB: of the certificates */
     char tls[400];          /* ENDED: version, cipher suite and certificate's subject, or empty */
 };
 
-/* Where an association process finds what it was started with. */
-enum { ASSOCIATION_CHANNEL = 3, ASSOCIATION_TOLD = 4, ASSOCIATION_SETTINGS = 5 };
-
 struct config;
-struct settings;
-/* The body of an association process; slot: its place in the recorder's table. Returns the exit code. */
-int association_main(const struct config *config, int slot);
+/* The body of an association process; channel is its end of the pair. Returns the exit code. */
+int association_main(const struct config *config, int channel);
 /* The body of the recorder. Returns the exit code. */
-int recorder_main(struct settings *settings);
+int recorder_main(const struct config *config);
 
 #endif

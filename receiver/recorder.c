@@ -9,10 +9,7 @@
 #include "common/runtime/runtime.h"
 #include "receiver/door.h"
 #include "receiver/policy.h"
-#include "receiver/ladder.h"
 #include "receiver/protocol.h"
-#include "receiver/settings.h"
-#include "receiver/waiting.h"
 #include "receiver/refusals.h"
 
 #include <errno.h>
@@ -22,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { GROUP_MAX = 128, BEAT_MS = 2000, ENDED_MAX = 64, ENDED_MS = 250, LAST_CALL_MS = 5000 };
+enum { GROUP_MAX = 128, BEAT_MS = 2000, ENDED_MAX = 64, ENDED_MS = 250 };
 
 struct recorder {
     const char *home;
@@ -31,9 +28,6 @@ struct recorder {
     struct pool pool;
     struct door *door;
     struct adoption adoption;
-    struct settings *settings;
-    struct ladder ladder;
-    struct waiting waiting;
     struct refusals refusals;
     bool looking; /* adoption is not through */
     struct state_association ended[ENDED_MAX]; /* not yet written */
@@ -131,20 +125,17 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
         recorder_fill_row(row, &packet.meta);
         (void)snprintf(row->association, sizeof row->association, "%s", packet.association);
         (void)snprintf(row->peer, sizeof row->peer, "%s", packet.peer);
-        (void)waiting_point(r->pool.config, row);
-        flight_ends(&r->pool, p);
         g->from[g->count] = p;
         g->begun_ms[g->count++] = packet.begun_ms;
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ENDED) {
         end_association(r, p, &packet);
+        if (packet.leaving) { /* a job that it would not read any more would be a lost connection */
+            pool_drop(&r->pool, p);
+        }
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ADMIT) {
         door_asked(p, &packet);
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_REFUSED) {
         log_refusal(r, &packet);
-    } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_GROWS) {
-        flight_grows(&r->pool, p, &packet);
-    } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_GONE) {
-        waiting_end(&r->waiting, p);
     } else if (n != -1 || (errno != EAGAIN && errno != EINTR)) {
         pool_drop(&r->pool, p);
     }
@@ -177,7 +168,7 @@ static void record(struct recorder *r, struct group *g)
             /* The row may come back after a crash: neither success nor refusal is true, and the file must stay. The closed channel
              * ends the association process without an answer; the sender repeats. */
             pool_drop(&r->pool, g->from[i]);
-        } else if (g->from[i]->channel != -1 && (answer.status != 0 || !waiting_begin(&r->waiting, r->pool.config, g->from[i], &g->rows[i]))) {
+        } else if (g->from[i]->channel != -1) {
             (void)send(g->from[i]->channel, &answer, sizeof answer, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
     }
@@ -202,16 +193,15 @@ static void housekeeping(struct recorder *r)
     struct err e = {0};
     if (now >= r->beat_at) {
         r->beat_at = now + BEAT_MS;
-        char status[340];
+        char status[160];
         char door[120];
-        char ladder[210];
         door_describe(r->door, door, sizeof door);
-        ladder_status(&r->ladder, ladder, sizeof ladder);
-        (void)snprintf(status, sizeof status, "%s; %s", stop_requested() ? "draining" : ladder, door);
+        (void)snprintf(status, sizeof status, "%s; %s", stop_requested() ? "draining" : "ready", door);
         if (state_worker_beat(r->state, status, &e) != 0) {
             log_warning("beat_failed", "reason=\"%s\"", e.text);
         }
     }
+    certificates_housekeeping(&r->pool.certificates);
     if (now >= r->ended_at) {
         r->ended_at = now + ENDED_MS;
         write_ended(r);
@@ -233,8 +223,7 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
             fds[count++] = (struct pollfd){r->pool.processes[i].channel, POLLIN, 0};
         }
     }
-    int sleep_ms = r->looking ? 5 : r->waiting.count > 0 ? WAITING_LOOK_MS : 200;
-    if (poll(fds, count, door_sleep_ms(r->door, sleep_ms)) > 0) {
+    if (poll(fds, count, door_sleep_ms(r->door, r->looking ? 5 : 500)) > 0) {
         for (nfds_t i = 2; i < count && g->count < GROUP_MAX; i++) {
             if (fds[i].revents) {
                 read_process(r, owner[i], g);
@@ -243,10 +232,6 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
     }
     if (g->count > 0) {
         record(r, g);
-    }
-    waiting_look(&r->waiting, r->state);
-    if (ladder_look(&r->ladder, r->pool.config, r->home, r->state, r->pool.told)) {
-        r->beat_at = 0;
     }
     door_answer(r->door);
     if (accepting) {
@@ -257,52 +242,18 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
     housekeeping(r);
 }
 
-/* After SIGHUP. What is read when it is needed is new at once; association processes are replaced. */
-static void reload(struct recorder *r)
+int recorder_main(const struct config *config)
 {
-    enum log_level level = LOG_LEVEL_INFO;
-    if (!settings_reload(r->settings, policy_check)) {
-        return;
-    }
-    r->pool.config = r->settings->config;
-    r->pool.settings_fd = r->settings->fd;
-    r->home = r->pool.home = r->adoption.home = config_home(r->pool.config);
-    (void)log_level_parse(config_text(r->pool.config, CFG_LOG_LEVEL), &level);
-    log_init("receiver", level);
-    pool_renew(&r->pool);
-    log_info("settings_reloaded", "busy=%d how=\"associations that stand end with the old settings\"", r->pool.busy);
-}
-
-/* Nobody new comes; who is there finishes what it has in hand, at most drain_s. */
-static void drain(struct recorder *r, struct group *g)
-{
-    int64_t drain_ms = config_int(r->pool.config, CFG_DRAIN_S) * 1000;
-    int64_t now = clock_mono_ms();
-    int64_t last_call = now + drain_ms - (drain_ms / 3 < LAST_CALL_MS ? drain_ms / 3 : LAST_CALL_MS);
-    door_shut(r->door);
-    atomic_store(&r->pool.told->drain_end_ms, last_call);
-    waiting_drain(&r->waiting, last_call);
-    while (r->pool.busy > 0 && clock_mono_ms() < now + drain_ms) {
-        turn(r, g, false);
-    }
-}
-
-int recorder_main(struct settings *settings)
-{
-    const struct config *config = settings->config;
     static struct recorder r;
     static struct group g;
     struct err e = {0};
     r.home = config_home(config);
     r.pool.config = config;
     r.pool.home = r.home;
-    r.settings = settings;
-    r.pool.settings_fd = settings->fd;
     r.adoption.lock = -1;
     int rc = stop_install(&e);
-    rc = rc == 0 ? reload_install(&e) : rc;
-    rc = rc == 0 ? told_make(&r.pool.told, &r.pool.told_fd, &e) : rc;
     rc = rc == 0 ? policy_check(config, &e) : rc;
+    rc = rc == 0 ? certificates_begin(&r.pool.certificates, config, &e) : rc;
     rc = rc == 0 ? spool_prepare(r.home, &e) : rc;
     rc = rc == 0 ? state_open(&r.state, r.home, &e) : rc;
     rc = rc == 0 ? state_worker_register(r.state, STAGE_RECEIVER, &e) : rc;
@@ -312,21 +263,22 @@ int recorder_main(struct settings *settings)
     if (rc != 0) {
         log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
         adoption_end(&r.adoption);
+        certificates_end(&r.pool.certificates);
         state_close(&r.state);
         return rc == ERR_CONFIG || rc == ERR_SCHEMA ? 78 : 1;
     }
-    (void)ladder_look(&r.ladder, config, r.home, r.state, r.pool.told);
     pool_fill(&r.pool);
     log_info("started", "worker=%s port=%lld tls_port=%lld", state_worker_name(r.state), config_int(config, CFG_SCP_PORT),
              config_int(config, CFG_TLS_PORT));
     ready_tell();
     while (!stop_requested()) {
         turn(&r, &g, true);
-        if (reload_taken()) {
-            reload(&r);
-        }
     }
-    drain(&r, &g);
+    door_shut(r.door);
+    int64_t until = clock_mono_ms() + config_int(config, CFG_DRAIN_S) * 1000;
+    while (r.pool.busy > 0 && clock_mono_ms() < until) {
+        turn(&r, &g, false);
+    }
     for (size_t i = 0; i < r.pool.process_count; i++) {
         if (r.pool.processes[i].channel != -1) {
             (void)close(r.pool.processes[i].channel);
@@ -337,6 +289,7 @@ int recorder_main(struct settings *settings)
     log_info("stopped", "associations_cut=%d", r.pool.busy);
     (void)state_worker_unregister(r.state, &e);
     handoff_close(&r.handoff);
+    certificates_end(&r.pool.certificates);
     adoption_end(&r.adoption);
     state_close(&r.state);
     return 0;

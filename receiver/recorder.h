@@ -9,7 +9,7 @@
 #include "common/runtime/config.h"
 #include "common/spool/spool.h"
 #include "common/state/state.h"
-#include "receiver/told.h"
+#include "receiver/certificates.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,22 +24,18 @@ struct process {
     bool busy;
     bool asks, is_admitted;    /* its request waits for an answer; its association counts against the limits */
     struct cidr_address from;  /* whom it serves */
+    int64_t asked_ms;          /* monotonic */
     char calling[20], called[20];
-    bool is_outdated; /* it has old settings and ends behind its association */
-    int64_t flight_bytes; /* of its unfinished object, as it says */
 };
-_Static_assert((int)PROCESSES_MAX <= (int)TOLD_SLOTS, "each process has its place in the page");
 
 struct pool {
     const struct config *config;
     const char *home;
+    struct certificates certificates;
     struct process processes[PROCESSES_MAX];
     size_t process_count; /* slots in use are below it */
     int busy, alive;
     int64_t spawn_at; /* monotonic: not before */
-    struct told *told;
-    int told_fd, settings_fd; /* for association processes */
-    int64_t flight_bytes;     /* of all unfinished objects */
 };
 
 /* Keeps spare_associations processes ready, a few in each call. */
@@ -52,15 +48,6 @@ void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct c
 /* Its association has ended; the process is idle or will be closed. */
 void pool_ended(struct pool *p, struct process *process);
 void pool_drop(struct pool *p, struct process *process);
-/* The settings have changed: idle processes end now, busy ones behind their association. */
-void pool_renew(struct pool *p);
-
-/* in_flight_mb: PACKET_GROWS came; the object of this process is stored or gone. */
-enum { FLIGHT_MB_MAX = 10000 };
-#define FLIGHT_OBJECT_MAX ((int64_t)FLIGHT_MB_MAX * 1000000 + (64 << 20)) /* maximum_object_mb at most, and a read more */
-struct packet;
-void flight_grows(struct pool *p, struct process *process, const struct packet *packet);
-void flight_ends(struct pool *p, struct process *process);
 
 /* Looks for complete files without a row, a few at a time, so that nobody waits for it. */
 struct adoption {

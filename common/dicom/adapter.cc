@@ -2,10 +2,13 @@
 #include "common/dicom/adapter.h"
 
 #include "common/dicom/patience.h"
+#include "common/dicom/tls.h"
 #include "common/dicom/wire.h"
+#include "common/runtime/runtime.h"
 #include "dcmtk/config/osconfig.h"
 #include "dcmtk/dcmdata/dcuid.h"
 #include "dcmtk/dcmnet/assoc.h"
+#include "dcmtk/dcmnet/dcmlayer.h"
 #include "dcmtk/dcmnet/dcmtrans.h"
 #include "dcmtk/oflog/oflog.h"
 #include "dcmtk/ofstd/ofstd.h"
@@ -25,6 +28,71 @@ struct Session {
     T_ASC_Association *association;
     message_link link; /* what was negotiated, for the messages */
 };
+
+/* DCMTK's view of a connection whose handshake is done: it reads the association request and writes its answer through this. What the
+ * peer's request may take in all is acse_timeout_s. */
+class SecureConnection : public DcmTransportConnection {
+public:
+    SecureConnection(int fd, const scp_config *config)
+        : DcmTransportConnection(fd), fd_(fd), session_(config->tls), transport_(tls_transport(config->tls)),
+          deadline_ms_(clock_mono_ms() + config->acse_timeout_s * 1000LL), network_ms_(config->network_timeout_s * 1000)
+    {
+    }
+    ~SecureConnection() override { closeTransportConnection(); }
+    OFCondition serverSideHandshake() override { return EC_Normal; }
+    OFCondition clientSideHandshake() override { return EC_IllegalCall; }
+    OFCondition renegotiate(const char *) override { return EC_IllegalCall; }
+    ssize_t read(void *buffer, size_t size) override { return transport_.read(transport_.ctx, buffer, size, left()); }
+    ssize_t write(void *bytes, size_t count) override { return transport_.write(transport_.ctx, bytes, count, network_ms_); }
+    void close() override { closeTransportConnection(); }
+    void closeTransportConnection() override
+    {
+        if (fd_ != -1) {
+            ::close(fd_);
+            fd_ = -1;
+            setSocket(-1);
+        }
+    }
+    unsigned long getPeerCertificateLength() override { return 0; }
+    unsigned long getPeerCertificate(void *, unsigned long) override { return 0; }
+    OFBool networkDataAvailable(int timeout_s) override
+    {
+        const int most = left();
+        return tls_wait(session_, timeout_s < 0 || timeout_s > most / 1000 ? most : timeout_s * 1000);
+    }
+    OFBool isTransparentConnection() override { return OFFalse; }
+    OFString &dumpConnectionParameters(OFString &text) override { return text = "TLS"; }
+
+private:
+    int left() const
+    {
+        const long long ms = deadline_ms_ - clock_mono_ms();
+        return ms > 0 ? static_cast<int>(ms) : 0;
+    }
+    int fd_;
+    tls_session *session_;
+    message_transport transport_;
+    long long deadline_ms_;
+    int network_ms_;
+};
+
+class SecureLayer : public DcmTransportLayer {
+public:
+    explicit SecureLayer(const scp_config *config) : config_(config) {}
+    DcmTransportConnection *createConnection(DcmNativeSocketType fd, OFBool) override { return new SecureConnection(fd, config_); }
+
+private:
+    const scp_config *config_;
+};
+
+/* Before the close, so that the peer gets our last PDU. */
+void say_goodbye(Session &s)
+{
+    if (s.config->tls) {
+        tls_say_goodbye(s.config->tls);
+    }
+    wire_say_goodbye(s.fd);
+}
 
 /* What was proposed for one presentation context, as pointers into DCMTK's lists. ASC_getPresentationContext would give up at the
  * 51st transfer syntax. */
@@ -147,7 +215,7 @@ int reject(Session &s, const scp_decision &d)
     r.source = static_cast<T_ASC_RejectParametersSource>(d.source);
     r.reason = static_cast<T_ASC_RejectParametersReason>(d.source << 8 | d.reason);
     const bool sent = ASC_rejectAssociation(s.association, &r).good();
-    wire_say_goodbye(s.fd);
+    say_goodbye(s);
     return sent ? 0 : ERR_NETWORK;
 }
 
@@ -192,10 +260,11 @@ bool admit(Session &s, scp_decision &decision)
 int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct err *e)
 {
     patience_begin(s.fd, s.config->acse_timeout_s);
-    OFCondition cond = ASC_receiveAssociation(network, &s.association, static_cast<long>(s.config->maximum_pdu_bytes));
+    OFCondition cond = ASC_receiveAssociation(network, &s.association, static_cast<long>(s.config->maximum_pdu_bytes), nullptr, nullptr,
+                                              s.config->tls ? OFTrue : OFFalse);
     patience_end();
     if (cond.bad()) {
-        std::snprintf(outcome, size, "no association");
+        std::snprintf(outcome, size, "no association: %s", cond.text());
         return err_set(e, ERR_PROTOCOL, 0, "no association: %s", cond.text());
     }
     scp_decision decision = {};
@@ -209,7 +278,7 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
     }
     if (cond.bad()) {
         ASC_abortAssociation(s.association);
-        wire_say_goodbye(s.fd);
+        say_goodbye(s);
         std::snprintf(outcome, size, "failed: %s", cond.text());
         return err_set(e, ERR_PROTOCOL, 0, "%s", cond.text());
     }
@@ -218,7 +287,7 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
     }
     s.link.peer_maximum_pdu = s.association->params->theirMaxPDUReceiveSize;
     const int rc = message_serve(&s.link, outcome, size, e);
-    wire_say_goodbye(s.fd);
+    say_goodbye(s);
     return rc;
 }
 
@@ -239,7 +308,8 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
 {
     T_ASC_Network *network = nullptr;
     Session s = {fd, config, ops, ctx, nullptr, {}};
-    s.link.transport = wire_transport(&s.fd);
+    SecureLayer layer(config);
+    s.link.transport = config->tls ? tls_transport(config->tls) : wire_transport(&s.fd);
     s.link.config = config;
     s.link.ops = ops;
     s.link.ops_ctx = ctx;
@@ -257,6 +327,9 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
             rc = err_set(e, ERR_PROTOCOL, 0, "%s", cond.text());
             close(fd);
         } else {
+            if (config->tls) {
+                ASC_setTransportLayer(network, &layer, 0);
+            }
             rc = run(s, network, outcome, outcome_size, e);
         }
         if (s.association) {

@@ -18,12 +18,15 @@
 extern "C" {
 #endif
 
+struct tls_session;
+
 /* The callbacks may change it while they run: limits depend on who calls. */
 struct scp_config {
     unsigned maximum_pdu_bytes; /* 4096 to 131072 */
     int acse_timeout_s, dimse_timeout_s, network_timeout_s;
     int message_s;     /* time of one message from its first byte to its last; 0: any */
     int association_s; /* time of the association without that of store_end(); it ends between two messages; 0: any */
+    struct tls_session *tls; /* its handshake is done; it stays the caller's. NULL: a plain connection */
 };
 
 /* DIMSE status (PS3.7 annex C, PS3.4 table B.2-1) */
@@ -101,7 +104,7 @@ struct scp_ops {
 };
 
 /*
- * Serves the association until it ends; closes fd. outcome receives "released", "aborted", "rejected", "no association" or
+ * Serves the association until it ends; closes fd. outcome receives "released", "aborted", "rejected", "no association: <reason>" or
  * "failed: <reason>". Returns 0 after an orderly end, ERR_PROTOCOL or ERR_NETWORK otherwise.
  */
 int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *ops, void *ctx, char *outcome, size_t outcome_size,

@@ -3,14 +3,15 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
+#include <time.h>
 
 /* A signal handler has no other way to learn it. -1: nobody is waited for. */
 static volatile sig_atomic_t waited_for = -1;
 
-static void on_alarm(int number)
+static void on_time(int number)
 {
     const int kept = errno;
     (void)number;
@@ -22,17 +23,27 @@ static void on_alarm(int number)
 
 static void set_timer(int seconds)
 {
-    const struct itimerval timer = {.it_value = {.tv_sec = seconds}};
-    (void)setitimer(ITIMER_REAL, &timer, NULL);
+    static timer_t timer;
+    static bool is_made;
+    const struct itimerspec when = {.it_value = {.tv_sec = seconds}};
+    if (!is_made) {
+        struct sigevent told;
+        struct sigaction action;
+        memset(&told, 0, sizeof told);
+        memset(&action, 0, sizeof action);
+        action.sa_handler = on_time;
+        action.sa_flags = SA_RESTART;
+        told.sigev_notify = SIGEV_SIGNAL;
+        told.sigev_signo = SIGRTMIN;
+        is_made = sigaction(SIGRTMIN, &action, NULL) == 0 && timer_create(CLOCK_MONOTONIC, &told, &timer) == 0;
+    }
+    if (is_made) {
+        (void)timer_settime(timer, 0, &when, NULL);
+    }
 }
 
 void patience_begin(int fd, int seconds)
 {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_alarm;
-    action.sa_flags = SA_RESTART;
-    (void)sigaction(SIGALRM, &action, NULL);
     waited_for = fd;
     set_timer(seconds);
 }

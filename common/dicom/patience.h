@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-/* After seconds the peer's direction of this socket is shut: whoever reads it sees its end. Uses ITIMER_REAL and SIGALRM. */
+/* After seconds the peer's direction of this socket is shut: whoever reads it sees its end. Uses SIGRTMIN and one timer for
+ * the life of the process. */
 void patience_begin(int fd, int seconds);
 /* The request is there, or fd is about to be closed. */
 void patience_end(void);

@@ -25,14 +25,19 @@ static bool wait_for(int fd, short what, int timeout_ms)
     return n > 0;
 }
 
+/* A sender with Nagle on holds back the last bytes of each PDU until our ACK; the kernel falls back to delayed ACKs (40 ms) by itself, so
+ * this is asked for again with every read. */
+void wire_acknowledge_soon(int fd)
+{
+    const int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
 static ssize_t wire_read(void *ctx, void *buffer, size_t size, int timeout_ms)
 {
     const int fd = *(const int *)ctx;
     for (;;) {
-        /* A sender with Nagle on holds back the last bytes of each PDU until our ACK; the kernel falls back to delayed ACKs (40 ms)
-         * by itself, so this is asked for again with every read. */
-        const int on = 1;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+        wire_acknowledge_soon(fd);
         const ssize_t n = recv(fd, buffer, size, MSG_DONTWAIT);
         if (n >= 0) {
             return n;

@@ -10,6 +10,8 @@ extern "C" {
 
 /* A transport over *fd, which stays the caller's and must outlive it. */
 struct message_transport wire_transport(int *fd);
+/* Before every read: the kernel is to acknowledge at once what comes. */
+void wire_acknowledge_soon(int fd);
 /* After the last PDU: ends our direction and takes what still comes, bounded in time and bytes. Unread bytes would turn the close
  * into a reset, and the peer would lose our last PDU. */
 void wire_say_goodbye(int fd);

@@ -37,7 +37,7 @@ static void check_answers(int fd)
     while ((n = recv(fd, answers + count, sizeof answers - count, MSG_DONTWAIT)) > 0) {
         count += (size_t)n;
     }
-    if (n != 0 && errno != ECONNRESET) { /* a reset: some of what was sent was not read */
+    if (n != 0 && (n > 0 || errno == EAGAIN)) { /* a reset is fine: some of what was sent was not read */
         abort(); /* not closed, or more than anybody should say */
     }
     for (size_t at = 0; at < count;) {

@@ -53,11 +53,13 @@ def _element(number, value):
 
 
 class Association:
-    """contexts: list of (abstract syntax, transfer syntax), at most 128. Raises Refused or OSError (EOFError is turned into it)."""
+    """contexts: list of (abstract syntax, transfer syntax), at most 128. Raises Refused or OSError (EOFError is turned into it).
+    source: the address to come from; preamble: bytes that go in front of everything."""
 
-    def __init__(self, host, port, contexts, calling='TESTSCU', called='STORESCP', timeout=30):
-        self.socket = socket.create_connection((host, port), timeout)
+    def __init__(self, host, port, contexts, calling='TESTSCU', called='STORESCP', timeout=30, source=None, preamble=b''):
+        self.socket = socket.create_connection((host, port), timeout, (source, 0) if source else None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(preamble)
         self.message = 0
         try:
             self._associate(contexts, calling, called)

@@ -71,7 +71,7 @@ def titles(it):
         same(outcome(it, called=called, calling=calling), expected, f'{calling!r} calls {called!r}')
     for _ in range(3):
         same(outcome(it, called='ONE', calling='CT"2\\'), CALLING_WRONG, 'a title that tries to spoil the log')
-    line = logged(it, 'association_rejected', r'calling_ae="CT\"2', 'answer=1/1/3', 'require_calling_ae_title')
+    line = logged(it, 'association_rejected', r'calling_ae="CT\"2?"', 'answer=1/1/3', 'require_calling_ae_title')
     check('peer=127.0.0.1' in line, f'the line names the peer: {line}')
     logged(it, 'association_rejected', 'calling_ae="MR"', 'called_ae="ONE"')
     logged(it, 'association_rejected', 'called_ae="FOUR"', 'ae_title', 'require_called_ae_title')
@@ -85,6 +85,14 @@ def titles(it):
     check(code != 0 and 'Calling AE Title Not Recognized' in output, f'echoscu hears why: {output[-300:]}')
     configure(it, ae_title=None, require_called_ae_title=None, require_calling_ae_title=None)
     same(outcome(it, called='ANY', calling='ANY'), 'accepted', 'any titles by default')
+    answer = propose(it.port, [(CT, [EXPLICIT])], calling=' M\xdcNCHEN\n1')  # no legal title; what is kept of it is text
+    same(answer.peer.store(scu.read_part10(it.study[0])), 0, 'C-STORE from a title with a letter that is none')
+    answer.peer.release()
+    same(it.query("SELECT calling_ae FROM instance WHERE calling_ae LIKE 'M%'"), [('M?NCHEN?1',)], 'the title in the row')
+    check(it.ctl('status', '--json'), 'status')
+    answer = propose(it.port, [('1.2.' + '3' * 80, [EXPLICIT])])
+    same(answer.kind, 'closed', 'a UID of 84 characters')
+    logged(it, 'association_ended', 'outcome="no association: ', 'length')
 
 
 # ---- presentation contexts ----------------------------------------------------------------------------------------------------------------

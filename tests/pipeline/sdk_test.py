@@ -2,7 +2,6 @@
 """sdk_test BUILD_DIR - the official AWS SDK for JavaScript drives the stand-in (tests/sdk/main.mjs) and finds nothing strange; what AWS
 refuses, the stand-in refuses with the same code. node and npm come from Debian if they are not there and root runs this.
 Left out without node 18 or later, without npm, or when npm cannot fetch the SDK."""
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,40 +11,16 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from harness import (ACCESS_KEY, BUCKET, DATASTORE, REGION, SECRET_KEY, TOP, LeftOut, clean_environment, free_port, main, make_study,  # noqa: E402
                      same, say, until)
+from node import need  # noqa: E402
 
 SDK = os.path.join(TOP, 'tests', 'sdk')
-
-
-def need_sdk():
-    """node_modules as the committed lock file has it; fetched once."""
-    if not shutil.which('node') or not shutil.which('npm'):
-        if os.geteuid() == 0 and shutil.which('apt-get'):
-            for words in (('update', '-qq'), ('install', '-y', '-qq', '--no-install-recommends', 'nodejs', 'npm')):
-                subprocess.run(['apt-get', *words], env=dict(os.environ, DEBIAN_FRONTEND='noninteractive'), stdout=subprocess.DEVNULL, timeout=300, check=False)
-    node, npm = shutil.which('node'), shutil.which('npm')
-    if not node or not npm:
-        raise LeftOut('node and npm are not here: as root, apt-get install nodejs npm')
-    version = subprocess.run([node, '--version'], capture_output=True, text=True, check=True).stdout.strip()
-    if int(version.lstrip('v').split('.')[0]) < 18:
-        raise LeftOut(f'node is {version}, the SDK needs 18')
-    with open(os.path.join(SDK, 'package-lock.json'), 'rb') as f:
-        wanted = hashlib.sha256(f.read()).hexdigest()
-    stamp = os.path.join(SDK, 'node_modules', '.fetched')
-    if os.path.exists(stamp) and open(stamp).read() == wanted:
-        return node
-    done = subprocess.run([npm, 'ci', '--no-audit', '--no-fund', '--loglevel=error'], cwd=SDK, capture_output=True, text=True, timeout=300)
-    if done.returncode != 0:
-        raise LeftOut(f'npm cannot fetch the SDK: {done.stderr.strip()[-300:]}')
-    with open(stamp, 'w') as f:
-        f.write(wanted)
-    return node
 
 
 def test(build):
     program = os.path.join(os.path.abspath(build), 'bin', 'storescp-local-aws')
     if not os.path.exists(program):
         raise LeftOut('storescp-local-aws is not built')
-    node = need_sdk()
+    node = need(SDK)
     work = tempfile.mkdtemp(prefix='storescp-sdk.')
     port = free_port()
     out = os.path.join(work, 'out')
