@@ -26,6 +26,8 @@ bool start_next(struct importer *m);   /* start.c: CLOSED -> STARTING -> RUNNING
 bool poll_next(struct importer *m);    /* follow.c: RUNNING -> RECONCILING */
 bool results_next(struct importer *m); /* reconcile.c: RECONCILING -> DONE */
 
+/* Deletes what lies below the batch's prefix and is no instance of it any more; before the intent is stored. See prefix.c. */
+int importer_clear_prefix(struct importer *m, const struct state_batch *b, const char *input_uri, struct err *e);
 /* Puts a claimed batch back because of an error: an endpoint's trouble closes the gate and is not charged to the batch, everything else
  * lets this batch alone wait, jittered and growing with its attempts, without a limit. A batch that was begun with another data store than
  * the one that is set now never closes a gate by what is wrong with that one. */

@@ -163,6 +163,9 @@ static void start_closed(struct importer *m, struct state_batch *b)
     int rc = input_uri(m, b, input, sizeof input, &e);
     (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", bucket[0] ? bucket : config_text(m->config, CFG_DICOM_BUCKET),
                    config_text(m->config, CFG_OUTPUT_PREFIX), b->id);
+    if (rc == 0 && b->uploaded_count != b->instance_count) { /* some have left it; their objects may be there all the same */
+        rc = importer_clear_prefix(m, b, input, &e);
+    }
     rc = rc ? rc
             : state_batch_starting(m->state, b, &m->limits, input, output, config_text(m->config, CFG_DATASTORE_ID),
                                    config_text(m->config, CFG_DATA_ACCESS_ROLE_ARN), &wait_ms, &e);

@@ -121,7 +121,9 @@ static void drain(struct uploader *m)
     if (u->sending > 0) {
         log_warning("drain_cut", "transfers=%d effect=\"S3 keeps nothing of them; they are put again after the next start\"", u->sending);
     }
+    upload_settle(u, true);
     aws_client_close(&m->aws);
+    u->aws = NULL;
     upload_settle(u, true);
     upload_abandon(u);
 }

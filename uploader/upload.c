@@ -254,14 +254,50 @@ static int examine(struct upload *u, const struct item *item, struct err *why)
     return why->code;
 }
 
-/* The one place that says what an error does to an instance. */
-static void end_of(struct upload *u, struct item *item)
+/* Before an instance fails for good: an earlier transfer of it may have reached S3 although its answer was lost. Then it is uploaded, whatever
+ * became of its spool file since. 1: S3 has exactly what was received; 0: it has not; negative with *why: nobody knows. */
+static int look_for_object(struct upload *u, struct item *item, struct err *why)
+{
+    char key[sizeof item->claim.s3_key];
+    struct s3_head head;
+    struct err e = {0};
+    if (!u->aws) {
+        return err_set(why, ERR_STOPPED, 0, "told to stop");
+    }
+    state_s3_key(&item->claim, config_text(u->config, CFG_S3_PREFIX), key, sizeof key);
+    int rc = s3_head(u->aws, NULL, key, &head, &e);
+    if (rc == ERR_AWS_NOT_FOUND || rc == ERR_AWS_DENIED) { /* who may only put learns nothing here; the importer looks as well */
+        return 0;
+    }
+    if (rc != 0) {
+        *why = e;
+        return rc;
+    }
+    if (!head.has_crc32c || head.crc32c != item->claim.r.file_crc32c || head.bytes != item->claim.r.file_bytes) {
+        return 0;
+    }
+    log_warning("upload_found", "instance=%s batch=%s reason=\"%s, but S3 has the whole object already\"", item->claim.r.id, item->claim.batch, why->text);
+    memset(&item->result, 0, sizeof item->result);
+    (void)snprintf(item->result.etag, sizeof item->result.etag, "%s", head.etag);
+    return 1;
+}
+
+/* The one place that says what an error does to an instance. true: it is uploaded all the same. */
+static bool end_of(struct upload *u, struct item *item)
 {
     struct err why = item->result.why;
     int code = item->result.rc;
     why.code = code;
     if (code == ERR_AWS_CHECKSUM) {
         code = examine(u, item, &why);
+    }
+    if (err_class_of(code) == ERR_CLASS_REFUSE) {
+        int there = look_for_object(u, item, &why);
+        if (there == 1) {
+            return true;
+        }
+        code = there < 0 ? there : code;
+        why.code = code;
     }
     /* silence is the endpoint's if nothing else went through meanwhile */
     bool silent = code == ERR_TIMEOUT && u->breaker.good_ended_ms < item->began_ms;
@@ -288,6 +324,7 @@ static void end_of(struct upload *u, struct item *item)
         }
         break;
     }
+    return false;
 }
 
 static void after_commit(struct upload *u, const struct item *item, bool fenced)
@@ -340,14 +377,15 @@ void upload_settle(struct upload *u, bool all)
         if (item->step != ITEM_ENDED) {
             continue;
         }
+        u->ended--; /* not all at once at the end: a look at S3 lets other transfers end meanwhile */
         if (item->result.rc == 0) {
             good[count++] = item;
             if (breaker_succeeded(&u->breaker, item->claim.r.id, item->began_ms, item->ended_ms)) {
                 log_info("uploads_resumed", "after_ms=%lld", (long long)(item->ended_ms - u->breaker.opened_ms));
                 u->look_at_ms = 0;
             }
-        } else {
-            end_of(u, item);
+        } else if (end_of(u, item)) {
+            good[count++] = item;
         }
         item->step = ITEM_FREE; /* its content stays until the next claim, after this function */
         if (count == GROUP_ROWS) {
@@ -355,7 +393,6 @@ void upload_settle(struct upload *u, bool all)
             count = 0;
         }
     }
-    u->ended = 0;
     if (count > 0) {
         record(u, good, count);
     }

@@ -127,6 +127,18 @@ int s3_list(struct aws_client *c, const char *bucket, const char *prefix, int (*
     return err_set(e, ERR_PROTOCOL, 0, "S3 ListObjectsV2: more than %d pages", PAGES_MAX);
 }
 
+int s3_delete(struct aws_client *c, const char *bucket, const char *key, struct err *e)
+{
+    struct aws_call *call = NULL;
+    struct aws_result r;
+    int rc = call_new(c, "DeleteObject", "DELETE", bucket, key, &call, e);
+    rc = rc ? rc : aws_call_blocking(c, call, &r, e);
+    if (rc == 0) {
+        free(r.body);
+    }
+    return rc;
+}
+
 int s3_uri_split(const char *uri, char *bucket, size_t bucket_size, char *key, size_t key_size)
 {
     if (strncmp(uri, "s3://", 5) != 0) {

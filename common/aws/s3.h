@@ -45,6 +45,9 @@ int s3_get(struct aws_client *c, const char *bucket, const char *key, int64_t fr
 int s3_list(struct aws_client *c, const char *bucket, const char *prefix, int (*each)(void *ctx, const char *key, int64_t bytes),
             void *ctx, struct err *e);
 
+/* Deletes one object; 0 as well when there is none. */
+int s3_delete(struct aws_client *c, const char *bucket, const char *key, struct err *e);
+
 /* "s3://bucket/key" -> parts; ERR_ARGUMENT if it is none or does not fit. Pure. */
 int s3_uri_split(const char *uri, char *bucket, size_t bucket_size, char *key, size_t key_size);
 

@@ -163,7 +163,8 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
                       " endedAt, (SELECT min(at_ms) FROM event WHERE batch = ?1 AND instance IS NULL AND to_state = 'starting'),"
                       " (SELECT max(at_ms) FROM event WHERE batch = ?1 AND instance IS NULL AND to_state = 'starting'),"
                       " (SELECT s3_key FROM instance WHERE batch = ?1 AND s3_key IS NOT NULL LIMIT 1),"
-                      " (SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')) "
+                      " (SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')),"
+                      " (SELECT count(*) FROM instance INDEXED BY instance_batch WHERE batch = ?1 AND state = 'uploaded') "
                       "FROM (SELECT ?1 AS id) LEFT JOIN import_job ON batch = id",
                       e);
     if (!q || state_bind(q, "t", out->id) != 0) {
@@ -185,6 +186,7 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
         out->called_ms = sqlite3_column_int64(q, 11);
         state_column(q, 12, out->s3_key, sizeof out->s3_key);
         out->jobs_count = sqlite3_column_int64(q, 13);
+        out->uploaded_count = sqlite3_column_int64(q, 14);
     }
     int rc = step == SQLITE_ROW ? 0 : state_sql_error(s, e, "read a batch");
     (void)sqlite3_reset(q);
@@ -224,7 +226,10 @@ int state_batch_claim(struct state *s, enum state_batch_work work, struct state_
         memset(out, 0, sizeof *out);
         sqlite3_stmt *q = state_prepare(s,
                                         "UPDATE batch SET owner = ?2, token = token + 1 WHERE id = ?1 AND owner IS NULL AND "
-                                        "next_attempt_ms <= ?3 AND state NOT IN ('open', 'done') RETURNING id, study_uid, state, token,"
+                                        "next_attempt_ms <= ?3 AND state NOT IN ('open', 'done') "
+                                        "AND NOT (state = 'closed' AND EXISTS (SELECT 1 FROM instance i INDEXED BY instance_held "
+                                        "WHERE i.batch = batch.id AND i.held = 1 AND i.state = 'uploaded')) " /* held since look() */
+                                        "RETURNING id, study_uid, state, token,"
                                         " attempts, instance_count, bytes, error_code",
                                         e);
         rc = q ? state_bind(q, "tti", id, s->worker, now) : ERR_DATABASE;
@@ -243,6 +248,16 @@ int state_batch_claim(struct state *s, enum state_batch_work work, struct state_
         *found = rc == 0 && ours && !empty;
     }
     return rc;
+}
+
+int state_batch_member(struct state *s, const struct state_batch *b, const char *id, struct err *e)
+{
+    int64_t member = MEMBER_UNKNOWN;
+    int rc = state_number(s, &member, MEMBER_UNKNOWN, e,
+                          "SELECT CASE WHEN batch = ?2 AND state = 'uploaded' THEN 0 WHEN dropped_ms IS NULL THEN 1 ELSE 2 END "
+                          "FROM instance WHERE id = ?1",
+                          "tt", id, b->id);
+    return rc ? rc : (int)member;
 }
 
 int state_batch_unclaim(struct state *s, const struct state_batch *b, struct err *e)

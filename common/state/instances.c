@@ -230,6 +230,33 @@ int state_defer(struct state *s, const struct state_instance *claim, const struc
     return state_end(s, rc, e);
 }
 
+/* The image of this claim is lost here, but it came more than once: its duplicates are judged again, the first of them is uploaded. Inside a
+ * transaction. */
+static int revive_duplicates(struct state *s, const struct state_instance *claim, int64_t now, struct err *e)
+{
+    char ids[STATE_CLAIM_MAX][STATE_ID_SIZE];
+    char note[100];
+    size_t count = 0;
+    int step = SQLITE_DONE;
+    sqlite3_stmt *q = state_prepare(s,
+                                    "SELECT id FROM instance INDEXED BY instance_sop WHERE sop_instance_uid = ?1 AND twin = ?2 "
+                                    "AND state = 'duplicate' AND released_ms IS NULL",
+                                    e);
+    if (!q || state_bind(q, "tt", claim->r.sop_instance_uid, claim->r.id) != 0) {
+        return ERR_DATABASE;
+    }
+    while (count < STATE_CLAIM_MAX && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        state_column(q, 0, ids[count++], STATE_ID_SIZE);
+    }
+    int rc = step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for duplicates");
+    (void)sqlite3_reset(q);
+    (void)snprintf(note, sizeof note, "the file of instance %s is lost; this one takes its place", claim->r.id);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = state_move(s, ids[i], -1, "duplicate", "received", now, NULL, note, e);
+    }
+    return rc;
+}
+
 int state_refuse(struct state *s, const struct state_instance *claim, const struct err *why, const char *remedy,
                  struct err *e)
 {
@@ -242,6 +269,9 @@ int state_refuse(struct state *s, const struct state_instance *claim, const stru
                     clock_wall_ms(), err_name(why->code), why->text, e);
     if (rc == 0 && remedy) {
         rc = state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", claim->r.id, remedy);
+    }
+    if (rc == 0 && !validator && (why->code == ERR_SPOOL_MISSING || why->code == ERR_SPOOL_DAMAGED)) {
+        rc = revive_duplicates(s, claim, clock_wall_ms(), e);
     }
     return state_end(s, rc, e);
 }
@@ -435,7 +465,9 @@ static int read_ids(struct state *s, const char *sql, int64_t until_ms, char (*i
 int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count, struct err *e)
 {
     static const char ended[] = "SELECT id FROM instance INDEXED BY instance_release WHERE released_ms IS NULL "
-                                "AND state IN ('imported', 'duplicate') AND ended_ms <= ?1 ORDER BY ended_ms LIMIT ?2";
+                                "AND state IN ('imported', 'duplicate') AND ended_ms <= ?1 AND (state = 'imported' OR NOT EXISTS "
+                                "(SELECT 1 FROM instance AS t WHERE t.id = instance.twin AND t.state NOT IN ('imported', 'duplicate') "
+                                "AND t.dropped_ms IS NULL)) ORDER BY ended_ms LIMIT ?2";
     return read_ids(s, ended, clock_wall_ms() - keep_ms, ids, limit, count, e);
 }
 

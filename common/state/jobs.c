@@ -2,6 +2,7 @@
  * jobs - a claimed batch's way through HealthImaging: intent before the call, effect after it, evidence at the end.
  * A state change of a batch checks owner and token; ERR_FENCED means that another importer has it.
  */
+#include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/state/internal.h"
 
@@ -191,6 +192,71 @@ static int send_back(struct state *s, const char *id, const struct err *why, con
     return rc;
 }
 
+/* importing or failed -> imported, with evidence. Inside a transaction. */
+static int import_instance(struct state *s, const struct state_result *r, const char *from, const char *note, int64_t now, struct err *e)
+{
+    int rc = state_move(s, r->id, -1, from, "imported", now, NULL, note, e);
+    if (rc != 0) {
+        return rc;
+    }
+    sqlite3_stmt *q = state_prepare(s,
+                                    "UPDATE instance SET image_set_id = ?2, image_set_version = ?3, is_primary = ?4,"
+                                    " warning = CASE WHEN ?5 IS NULL THEN warning WHEN warning IS NULL THEN ?5 "
+                                    "ELSE warning || '; ' || ?5 END WHERE id = ?1",
+                                    e);
+    rc = q ? state_bind(q, "teiie", r->id, r->image_set_id, (int64_t)r->image_set_version, (int64_t)r->is_primary, r->warning) : ERR_DATABASE;
+    if (rc == 0 && r->image_set_version == 0) {
+        (void)sqlite3_bind_null(q, 3);
+    }
+    if (rc == 0 && r->is_primary < 0) {
+        (void)sqlite3_bind_null(q, 4);
+    }
+    return rc == 0 ? state_step(s, q, NULL, e) : rc;
+}
+
+/* A line about an instance that this batch did not give away, and that no earlier reading of the same results settled: its object stood below
+ * the prefix although its upload counted as failed. Nothing is thrown away: a failed one that was imported is imported, everything else
+ * is an event and a warning for a person. Inside a transaction. */
+static int settle_unexpected(struct state *s, const struct state_batch *b, const struct state_result *r, int64_t now, struct err *e)
+{
+    int64_t seen = 0;
+    int64_t failed_here = 0;
+    char note[300];
+    char key[640];
+    int rc = state_number(s, &seen, 1, e,
+                          "SELECT EXISTS (SELECT 1 FROM event WHERE instance = ?1 AND batch = ?2 AND (from_state = 'importing' OR code = 'UNEXPECTED_RESULT')) "
+                          "FROM instance WHERE id = ?1",
+                          "tt", r->id, b->id);
+    if (rc != 0 || seen) {
+        return rc; /* or there is no such row: then nothing can be said about it */
+    }
+    bool imported = r->kind == RESULT_IMPORTED;
+    rc = state_number(s, &failed_here, 0, e, "SELECT 1 FROM instance WHERE id = ?1 AND batch = ?2 AND state = 'failed' AND dropped_ms IS NULL", "tt",
+                      r->id, b->id);
+    if (rc != 0 || (!imported && !failed_here)) {
+        return rc; /* refused here, and elsewhere by now: no harm done */
+    }
+    (void)snprintf(note, sizeof note, "the import job of batch %s %s this image, which was not among those that it was given%s%s", b->id,
+                   imported ? "imported" : "refused", imported ? "; image set " : "", imported ? r->image_set_id : "");
+    if (rc == 0) {
+        rc = state_run(s, NULL, e, "INSERT INTO event (at_ms, instance, batch, who, code, note) VALUES (?1, ?2, ?3, ?4, 'UNEXPECTED_RESULT', ?5)", "itttt",
+                       now, r->id, b->id, s->worker, note);
+    }
+    if (rc == 0) {
+        rc = state_run(s, NULL, e, "UPDATE instance SET warning = CASE WHEN warning IS NULL THEN ?2 ELSE warning || '; ' || ?2 END WHERE id = ?1", "tt",
+                       r->id, note);
+    }
+    if (rc == 0 && imported && failed_here) {
+        rc = import_instance(s, r, "failed", "its object stood in S3 although its upload counted as failed", now, e);
+        const char *slash = strrchr(b->s3_key, '/'); /* every key of a batch has the same prefix */
+        (void)snprintf(key, sizeof key, "%.*s/%s.dcm", slash ? (int)(slash - b->s3_key) : 0, b->s3_key, r->id);
+        rc = rc ? rc : state_run(s, NULL, e, "UPDATE instance SET job_id = ?2, s3_key = ?3 WHERE id = ?1", "tte", r->id, b->job_id, slash ? key : "");
+    }
+    log_warning("unexpected_result", "instance=%s batch=%s job=%s imported=%s remedy=\"storescpctl why %s\"", r->id, b->id, b->job_id,
+                imported ? "yes" : "no", r->id);
+    return rc;
+}
+
 static int settle(struct state *s, struct state_batch *b, const struct state_result *r, const struct state_again *again, int64_t now,
                   struct err *e)
 {
@@ -198,7 +264,7 @@ static int settle(struct state *s, struct state_batch *b, const struct state_res
     int rc = state_number(s, &ours, 0, e, "SELECT 1 FROM instance WHERE id = ?1 AND batch = ?2 AND state = 'importing'", "tt",
                           r->id, b->id);
     if (rc != 0 || !ours) {
-        return rc;
+        return rc ? rc : settle_unexpected(s, b, r, now, e);
     }
     if (r->kind == RESULT_RETRY) {
         return send_back(s, r->id, &r->why, again, now, e);
@@ -209,24 +275,7 @@ static int settle(struct state *s, struct state_batch *b, const struct state_res
                              "storescpctl retry ID",
                              now, e);
     }
-    rc = state_move(s, r->id, -1, "importing", "imported", now, NULL, r->warning[0] ? r->warning : NULL, e);
-    if (rc == 0) {
-        sqlite3_stmt *q = state_prepare(s,
-                                        "UPDATE instance SET image_set_id = ?2, image_set_version = ?3, is_primary = ?4,"
-                                        " warning = CASE WHEN ?5 IS NULL THEN warning WHEN warning IS NULL THEN ?5 "
-                                        "ELSE warning || '; ' || ?5 END WHERE id = ?1",
-                                        e);
-        rc = q ? state_bind(q, "teiie", r->id, r->image_set_id, (int64_t)r->image_set_version, (int64_t)r->is_primary, r->warning)
-               : ERR_DATABASE;
-        if (rc == 0 && r->image_set_version == 0) {
-            (void)sqlite3_bind_null(q, 3);
-        }
-        if (rc == 0 && r->is_primary < 0) {
-            (void)sqlite3_bind_null(q, 4);
-        }
-        rc = rc == 0 ? state_step(s, q, NULL, e) : rc;
-    }
-    return rc;
+    return import_instance(s, r, "importing", r->warning[0] ? r->warning : NULL, now, e);
 }
 
 /* Is the batch still ours? Inside a transaction. */

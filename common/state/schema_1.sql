@@ -9,7 +9,9 @@ INSERT INTO transition VALUES
   ('validated', 'uploaded'), ('validated', 'failed'),
   ('uploaded', 'importing'),
   ('importing', 'imported'), ('importing', 'failed'), ('importing', 'validated'),
-  ('quarantined', 'received'), ('failed', 'validated'), ('failed', 'received');
+  ('quarantined', 'received'), ('failed', 'validated'), ('failed', 'received'),
+  ('failed', 'imported'), -- its object stood in S3 all the same, and the batch's job imported it
+  ('duplicate', 'received'); -- the only other copy of its image was lost
 
 CREATE TABLE association (
   id TEXT PRIMARY KEY, peer TEXT, calling_ae TEXT, called_ae TEXT,

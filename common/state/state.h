@@ -97,7 +97,8 @@ int state_claim(struct state *s, enum state_stage stage, struct state_instance *
 int state_unclaim(struct state *s, const struct state_instance *claims, size_t count, struct err *e);
 /* Puts a claim back with the error, due again at next_ms. Counts an attempt. */
 int state_defer(struct state *s, const struct state_instance *claim, const struct err *why, int64_t next_ms, struct err *e);
-/* Ends a claim in 'quarantined' (validator) or 'failed' (uploader) with code, sentence and remedy (remedy may be NULL). */
+/* Ends a claim in 'quarantined' (validator) or 'failed' (uploader) with code, sentence and remedy (remedy may be NULL). When its spool file
+ * is lost, its duplicates whose files are still there go back to 'received': one of them takes its place. */
 int state_refuse(struct state *s, const struct state_instance *claim, const struct err *why, const char *remedy,
                  struct err *e);
 
@@ -151,6 +152,7 @@ struct state_batch {
     int attempts;   /* errors of this batch in this state; outages and settings that are wrong do not count */
     int error_code; /* of the last defer, 0 if none or none since the last call was announced */
     int64_t instance_count, bytes;
+    int64_t uploaded_count; /* instances that are 'uploaded' in it now; fewer than instance_count: some have left it */
     char s3_key[512]; /* of one instance of it: shows under which prefix they were put */
     int64_t jobs_count; /* batches that are starting or running now, of all importers */
     /* of its import job; empty while CLOSED */
@@ -173,6 +175,10 @@ enum state_batch_work { WORK_START, WORK_POLL, WORK_RESULTS };
 /* Claims the due batch of that kind that has been due longest; *found false if there is none. A CLOSED batch with no instance left in it
  * ends as DONE on the way. Costs one index look-up when there is nothing. */
 int state_batch_claim(struct state *s, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e);
+/* What an object below the batch's prefix is, by its instance: one that the batch's job shall import, one that left the batch (failed, retried
+ * into another batch), one that a person dropped, or one without a row. Negative on error. */
+enum state_member { MEMBER_UPLOADED, MEMBER_LEFT, MEMBER_DROPPED, MEMBER_UNKNOWN };
+int state_batch_member(struct state *s, const struct state_batch *b, const char *id, struct err *e);
 /* Gives a claim back unworked; due as before. */
 int state_batch_unclaim(struct state *s, const struct state_batch *b, struct err *e);
 /* The bucket of starts that all importers share: tokens fill at per_minute up to burst; at most running_max jobs at one time. */
@@ -213,7 +219,9 @@ struct state_again {
     int attempts_max;
     struct state_batch_limits limits;
 };
-/* Writes evidence, failure or "back to a new batch" to each instance of the batch; idempotent, chunked commits; the first verdict holds. */
+/* Writes evidence, failure or "back to a new batch" to each instance of the batch; idempotent, chunked commits; the first verdict holds.
+ * A line about an instance that the batch did not give to HealthImaging (its upload counted as failed, or it was retried into another
+ * batch) is an event and a warning on that instance; a failed one that was imported is 'imported'. */
 int state_batch_results(struct state *s, struct state_batch *b, const struct state_result *r, size_t count,
                         const struct state_again *again, struct err *e);
 /* RECONCILING -> DONE. Instances of the batch that no result mentioned go back with why_left. *left_count tells how many. */
@@ -226,7 +234,8 @@ int state_batch_instances(struct state *s, const char *batch,
                           int (*row)(void *ctx, const char *id, const char *s3_key, int64_t bytes), void *ctx, struct err *e);
 
 /* ---- spool release --------------------------------------------------------------------------------------------------- */
-/* Up to limit instance ids whose spool file may go (imported or duplicate, older than keep_ms); mark afterwards. */
+/* Up to limit instance ids whose spool file may go (imported, or duplicate of one that is imported or was dropped, ended longer than keep_ms
+ * ago); mark afterwards. A duplicate's file stays as long as its twin may still need it. */
 int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count,
                      struct err *e);
 /* The same for what a person dropped longer than keep_ms ago. */

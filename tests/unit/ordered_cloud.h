@@ -28,7 +28,7 @@ static struct {
         char key[512], *body;
     } objects[OBJECTS];
     int object_count;
-    int s3_rc;
+    int s3_rc, delete_rc, deletes;
     char last_store[40]; /* that the last look at a job or a start named */
 } cloud;
 
@@ -151,15 +151,36 @@ int s3_get(struct aws_client *c, const char *bucket, const char *key, int64_t fr
     return answer(ERR_AWS_NOT_FOUND, e, "GetObject");
 }
 
-static void put_result(int job, const char *name, const char *body)
+int s3_delete(struct aws_client *c, const char *bucket, const char *key, struct err *e)
+{
+    (void)c;
+    assert_string_equal(bucket, "bucket");
+    for (int i = 0; cloud.delete_rc == 0 && i < cloud.object_count; i++) {
+        if (strcmp(cloud.objects[i].key, key) == 0) {
+            free(cloud.objects[i].body);
+            cloud.objects[i] = cloud.objects[--cloud.object_count];
+            cloud.deletes++;
+        }
+    }
+    return answer(cloud.delete_rc, e, "DeleteObject");
+}
+
+static inline void put_object(const char *key, const char *body)
 {
     assert_in_range(cloud.object_count, 0, OBJECTS - 1);
+    int i = cloud.object_count++;
+    (void)snprintf(cloud.objects[i].key, sizeof cloud.objects[i].key, "%s", key);
+    cloud.objects[i].body = strdup(body);
+}
+
+static void put_result(int job, const char *name, const char *body)
+{
     char bucket[64];
     char key[1025];
+    char whole[512];
     assert_int_equal(s3_uri_split(cloud.jobs[job].output_s3_uri, bucket, sizeof bucket, key, sizeof key), 0);
-    int i = cloud.object_count++;
-    (void)snprintf(cloud.objects[i].key, sizeof cloud.objects[i].key, "%.300s%s", key, name);
-    cloud.objects[i].body = strdup(body);
+    (void)snprintf(whole, sizeof whole, "%.300s%.200s", key, name);
+    put_object(whole, body);
 }
 
 /* ---- our side: an importer and a look into its database ------------------------------------------------------------------------- */

@@ -212,6 +212,70 @@ static void a_retried_one_that_came_again_is_a_duplicate(void **in)
     assert_string_equal(claim.r.id, first);
 }
 
+/* How many spool files may go. */
+static size_t releasable(struct fixture *f)
+{
+    char ids[8][STATE_ID_SIZE];
+    size_t count = 0;
+    struct err e = {0};
+    assert_int_equal(state_releasable(f->validator, -1000, ids, 8, &count, &e), 0);
+    return count;
+}
+
+/*
+ * An image came twice, and the file of the first one was lost before S3 had it. The second was a duplicate: its file, whole and the only
+ * one, was deleted at once, although both had been answered with success. Now it stays while its twin may need it, and takes its place.
+ */
+static void a_duplicate_takes_the_place_of_a_lost_twin(void **in)
+{
+    struct fixture *f = *in;
+    char first[27];
+    char second[27];
+    char third[27];
+    struct state_instance claim;
+    struct err e = {0};
+    struct err why = {ERR_SPOOL_MISSING, 0, "gone"};
+    size_t count = 0;
+    receive(f, "1.2.3.9", 7, first);
+    assert_int_equal(validate_one(f, first), VERDICT_VALIDATED);
+    receive(f, "1.2.3.9", 7, second);
+    assert_int_equal(validate(f, second, first).verdict, VERDICT_DUPLICATE);
+    assert_int_equal(releasable(f), 0);
+    assert_int_equal(state_claim(f->uploader, STAGE_UPLOADER, &claim, 1, &count, &e), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(state_refuse(f->uploader, &claim, &why, "look for it", &e), 0);
+    assert_int_equal(validate_one(f, second), VERDICT_VALIDATED);
+    receive(f, "1.2.3.9", 7, third);
+    assert_int_equal(validate(f, third, second).verdict, VERDICT_DUPLICATE);
+    upload_one(f, &claim);
+    assert_string_equal(claim.r.id, second);
+    assert_int_equal(releasable(f), 0);
+}
+
+/* What S3 or HealthImaging refused is the same in every copy: no copy is tried by itself. */
+static void a_duplicate_of_a_refused_twin_stays_one(void **in)
+{
+    struct fixture *f = *in;
+    char first[27];
+    char second[27];
+    struct state_instance claim;
+    struct err e = {0};
+    struct err why = {ERR_AWS_REJECTED, 0, "refused"};
+    size_t count = 0;
+    int64_t dropped = 0;
+    receive(f, "1.2.3.9", 7, first);
+    assert_int_equal(validate_one(f, first), VERDICT_VALIDATED);
+    receive(f, "1.2.3.9", 7, second);
+    assert_int_equal(validate(f, second, first).verdict, VERDICT_DUPLICATE);
+    assert_int_equal(state_claim(f->uploader, STAGE_UPLOADER, &claim, 1, &count, &e), 0);
+    assert_int_equal(state_refuse(f->uploader, &claim, &why, "correct it", &e), 0);
+    assert_int_equal(state_claim(f->validator, STAGE_VALIDATOR, &claim, 1, &count, &e), 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(releasable(f), 0);
+    assert_int_equal(state_drop(f->validator, first, "given up", &dropped, &e), 0);
+    assert_int_equal(releasable(f), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +284,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(unmentioned_goes_to_a_new_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dead_workers_claims_are_free, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_twin_that_nobody_compared_makes_no_duplicate, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_duplicate_takes_the_place_of_a_lost_twin, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_duplicate_of_a_refused_twin_stays_one, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

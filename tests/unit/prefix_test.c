@@ -1,0 +1,222 @@
+/*
+ * prefix: S3 stored an object, its answer was lost, and then the upload failed for good. HealthImaging imports whatever lies below a batch's
+ * prefix, so the image was imported although its row said `failed`, the result line was thrown away, and a retry imported it a second time.
+ */
+#include "tests/unit/ordered_cloud.h"
+
+#include <sys/stat.h>
+
+/* A closed batch of two uploaded instances and a third that failed; the objects of all three stand in S3. */
+static void batch_with_a_stray(struct world *w, char ids[3][STATE_ID_SIZE], char batch[STATE_ID_SIZE], bool has_file)
+{
+    struct state_instance claim;
+    struct err e = {0};
+    struct err why = {ERR_AWS_REJECTED, 0, "refused by the test"};
+    char path[200];
+    int closed = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < 3; i++) {
+        char sop[40];
+        (void)snprintf(sop, sizeof sop, "1.2.3.%zu", i);
+        receive(w->f, sop, (uint32_t)i, ids[i]);
+        assert_int_equal(validate_one(w->f, ids[i]), VERDICT_VALIDATED);
+        if (i < 2) {
+            upload_one(w->f, &claim);
+        } else {
+            assert_int_equal(state_claim(w->f->uploader, STAGE_UPLOADER, &claim, 1, &count, &e), 0);
+            assert_int_equal(state_refuse(w->f->uploader, &claim, &why, "correct it", &e), 0);
+        }
+        (void)snprintf(batch, STATE_ID_SIZE, "%s", claim.batch);
+        (void)snprintf(path, sizeof path, "p/%s/%s.dcm", batch, ids[i]);
+        put_object(path, "image");
+    }
+    if (has_file) {
+        (void)snprintf(path, sizeof path, "%s/spool", w->f->home);
+        (void)mkdir(path, 0700);
+        (void)snprintf(path, sizeof path, "%s/spool/obj", w->f->home);
+        (void)mkdir(path, 0700);
+        (void)snprintf(path, sizeof path, "%s/spool/obj/%s.dcm", w->f->home, ids[2]);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        assert_int_equal(fclose(f), 0);
+    }
+    assert_int_equal(state_batches_close(w->m.state, -1000, 600000, &closed, &e), 0);
+    assert_int_equal(closed, 1);
+}
+
+static bool stands(const char *batch, const char *id)
+{
+    char key[200];
+    (void)snprintf(key, sizeof key, "p/%s/%s.dcm", batch, id);
+    for (int i = 0; i < cloud.object_count; i++) {
+        if (strcmp(cloud.objects[i].key, key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The job ends; its results name all whose objects it found. */
+static void job_imports(struct world *w, const char *batch, char ids[][STATE_ID_SIZE], int count)
+{
+    char text[2000] = "";
+    for (int i = 0; i < count; i++) {
+        success_line(text, sizeof text, batch, ids[i]);
+    }
+    end_job(0, "COMPLETED");
+    put_manifest(0, count, count, 0, 0);
+    put_result(0, "SUCCESS/success.ndjson", text);
+    later(w);
+    assert_true(poll_next(&w->m));
+    assert_true(results_next(&w->m));
+}
+
+static void a_failed_ones_object_is_not_imported(void **in)
+{
+    struct world *w = *in;
+    char ids[3][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    batch_with_a_stray(w, ids, batch, true);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 1);
+    assert_int_equal(cloud.deletes, 1);
+    assert_true(stands(batch, ids[0]) && stands(batch, ids[1]));
+    assert_false(stands(batch, ids[2]));
+    job_imports(w, batch, ids, 2);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance WHERE state = 'imported'"), 2);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance WHERE state = 'failed' AND warning IS NULL"), 1);
+}
+
+static void a_dropped_ones_object_is_not_imported(void **in)
+{
+    struct world *w = *in;
+    char ids[3][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    struct err e = {0};
+    int64_t count = 0;
+    batch_with_a_stray(w, ids, batch, false);
+    assert_int_equal(state_drop(w->f->uploader, ids[2], "wrong patient", &count, &e), 0);
+    assert_int_equal(count, 1);
+    assert_true(start_next(&w->m));
+    assert_false(stands(batch, ids[2]));
+}
+
+static void a_retried_ones_object_is_not_imported_twice(void **in)
+{
+    struct world *w = *in;
+    char ids[3][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    struct err e = {0};
+    int64_t count = 0;
+    batch_with_a_stray(w, ids, batch, true);
+    assert_int_equal(state_retry(w->f->uploader, ids[2], false, &count, &e), 0);
+    assert_int_equal(count, 1);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.deletes, 1);
+    assert_false(stands(batch, ids[2]));
+}
+
+/* Nothing is deleted that is the last copy of an image; that it was imported is found out and stays known. */
+static void the_last_copy_is_imported_and_said_so(void **in)
+{
+    struct world *w = *in;
+    char ids[3][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    batch_with_a_stray(w, ids, batch, false);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.deletes, 0);
+    job_imports(w, batch, ids, 3);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance WHERE state = 'imported' AND job_id = 'job0' AND image_set_id = 'set1' "
+                               "AND s3_key = 'p/' || batch || '/' || id || '.dcm'"), 3);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance WHERE warning LIKE '%not among those%'"), 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM event WHERE code = 'UNEXPECTED_RESULT'"), 1);
+    /* killed before the batch was done: the same results again say nothing new */
+    run_sql(w, "UPDATE batch SET state = 'reconciling', next_attempt_ms = 0");
+    later(w);
+    assert_true(results_next(&w->m));
+    assert_int_equal(number(w, "SELECT count(*) FROM event WHERE code = 'UNEXPECTED_RESULT'"), 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM event WHERE to_state = 'imported'"), 3);
+}
+
+/* The object came after the look (a request that S3 finished late), and a person has retried the instance: the row stays where it is, but tells. */
+static void an_import_of_a_retried_one_is_told(void **in)
+{
+    struct world *w = *in;
+    char ids[3][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    struct err e = {0};
+    int64_t count = 0;
+    batch_with_a_stray(w, ids, batch, false);
+    assert_true(start_next(&w->m));
+    assert_int_equal(state_retry(w->f->uploader, ids[2], false, &count, &e), 0);
+    job_imports(w, batch, ids, 3);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance WHERE state = 'validated' AND warning LIKE '%not among those%set1%'"), 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM event WHERE code = 'UNEXPECTED_RESULT'"), 1);
+}
+
+/* Without the right to list or delete, healthy images do not wait; S3 away: the batch waits, its job is not started. */
+static void a_look_that_fails(void **in)
+{
+    struct world *w = *in;
+    char ids[3][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    batch_with_a_stray(w, ids, batch, true);
+    cloud.s3_rc = ERR_AWS_SERVER;
+    assert_true(start_next(&w->m));
+    cloud.s3_rc = 0;
+    cloud.delete_rc = ERR_NETWORK;
+    later(w);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 0);
+    assert_true(text_is(w, "SELECT state FROM batch", "closed"));
+    cloud.delete_rc = ERR_AWS_DENIED;
+    later(w);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 1);
+}
+
+/* The usual batch costs no look. */
+static void a_whole_batch_is_not_looked_at(void **in)
+{
+    struct world *w = *in;
+    char ids[2][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    closed_batch(w, ids, batch, 2);
+    cloud.s3_rc = ERR_AWS_SERVER;
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 1);
+}
+
+/* hold came after the importer had chosen the batch and before it claimed it: what a person was told to be held is not started. */
+static void a_batch_with_a_held_one_is_not_claimed(void **in)
+{
+    struct world *w = *in;
+    char ids[2][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    struct err e = {0};
+    int64_t count = 0;
+    int64_t late = 0;
+    closed_batch(w, ids, batch, 2);
+    assert_int_equal(state_hold(w->f->uploader, ids[0], "wait", &count, &late, &e), 0);
+    assert_int_equal(count, 1);
+    assert_false(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 0);
+    assert_int_equal(state_unhold(w->f->uploader, ids[0], &count, &e), 0);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_failed_ones_object_is_not_imported, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_dropped_ones_object_is_not_imported, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_retried_ones_object_is_not_imported_twice, world_up, world_down),
+        cmocka_unit_test_setup_teardown(the_last_copy_is_imported_and_said_so, world_up, world_down),
+        cmocka_unit_test_setup_teardown(an_import_of_a_retried_one_is_told, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_look_that_fails, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_whole_batch_is_not_looked_at, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_batch_with_a_held_one_is_not_claimed, world_up, world_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
