@@ -315,9 +315,26 @@ class Installation:
             _, key, _, digest = line
             contents.setdefault(key, set()).add(digest)
         same(sorted(k for k, d in contents.items() if len(d) > 1), [], 'keys written with different contents')
-        same(self.query('SELECT batch, count(*) FROM import_job GROUP BY batch HAVING count(*) > 1'), [], 'batches with two jobs')
+        jobs = {job['jobId']: job['jobName'] for job in self.stored_jobs()}
+        names = list(jobs.values())
+        same(sorted({n for n in names if names.count(n) > 1}), [], 'batches with two jobs')
+        known = dict(self.query('SELECT jobId, batch FROM import_job WHERE jobId IS NOT NULL'))
+        same(sorted(j for j, b in jobs.items() if known.get(j) != b), [], 'jobs that no batch knows as its own')
+        for job, name, key in self.query('SELECT i.job_id, i.batch, i.s3_key FROM instance i WHERE i.state = ? AND i.released_ms IS NULL LIMIT 50', 'imported'):
+            check(jobs.get(job) == name and f'/{name}/' in key, f'evidence that names a job of another batch: {job} {name} {key}')
         imports = [line[-1] for line in self.aws_log('imports.log')]
+        accepted = {r[0] for r in self.query("SELECT id FROM instance WHERE twin IS NOT NULL AND state <> 'duplicate'")}  # another content, by order
+        same(sorted({line[-1] for line in self.aws_log('imports.log') if line[5] == 'again'} - accepted)[:5], [], 'images imported again from another instance')
         same(sorted({i for i in imports if imports.count(i) > 1})[:5], [], 'instances imported twice')
+
+    def stored_jobs(self):
+        """What the stand-in has on its disk of every job that it was told to start, however it stands."""
+        directory = os.path.join(self.aws_directory, 'jobs')
+        jobs = []
+        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+            with open(os.path.join(directory, name)) as f:
+                jobs.append(json.load(f))
+        return jobs
 
     def aws_log(self, name):
         with contextlib.suppress(FileNotFoundError):
