@@ -52,7 +52,7 @@ static const struct {
 } kinds[] = {
     {"instance", "instance", "history", "history"},
     {"study", "study", "instances_of_study", "instances"},
-    {"batch", "batch", NULL, NULL},
+    {"batch", "batch", "instances_of_batch", "instances"},
 };
 
 static int show_one(struct state *s, const char *kind, const char *id, json_t *all, struct err *e)

@@ -54,7 +54,7 @@ static const char *where(const char *state)
         {"uploaded", "is in S3 and waits for its batch's import job"},
         {"importing", "is in an import job of HealthImaging"},
         {"imported", "is in HealthImaging: done"},
-        {"duplicate", "was here already with the same content: done, nothing was sent twice"},
+        {"duplicate", "came again with the same content and is not imported twice"},
         {"quarantined", "was set aside: HealthImaging could not take it as it is"},
         {"failed", "could not be imported"},
     };
@@ -153,6 +153,24 @@ static void say_error(const struct table *t, const char *name_column, const char
     }
 }
 
+/* What a closed batch waits for: it starts when everything in it is uploaded and nothing is held. */
+static int say_what_holds_up(struct state *s, const char *batch, struct err *e)
+{
+    struct table t = {0};
+    char clean[80];
+    int rc = table_load(&t, s, "batch_waits", batch, 1, e);
+    if (rc == 0 && t.rows > 0 && table_number(&t, 0, "held") > 0) {
+        (void)printf("It waits for %lld held instances of this batch. To do: ", table_number(&t, 0, "held"));
+        (void)printf("`storescpctl release %s`", text_printable(table_get(&t, 0, "held_id"), clean, sizeof clean));
+        (void)printf(" (all: `storescpctl show %s`).\n", batch);
+    } else if (rc == 0 && t.rows > 0 && table_number(&t, 0, "not_uploaded") > 0) {
+        (void)printf("It waits for %lld instances of this batch that are not yet in S3, ", table_number(&t, 0, "not_uploaded"));
+        (void)printf("for example %s: `storescpctl why` with this id.\n", text_printable(table_get(&t, 0, "not_uploaded_id"), clean, sizeof clean));
+    }
+    table_clear(&t);
+    return rc;
+}
+
 /* The batch and job of an instance that waits for HealthImaging. */
 static int say_batch(struct state *s, const char *batch, const char *id, struct err *e)
 {
@@ -169,8 +187,28 @@ static int say_batch(struct state *s, const char *batch, const char *id, struct 
         (void)printf("%s%s.\n", status ? " " : "", status ? text_printable(status, clean, sizeof clean) : "");
         say_line(&t, "message", "HealthImaging says");
         say_error(&t, "error_code", "error_text", "", id);
+        rc = state && strcmp(state, "closed") == 0 ? say_what_holds_up(s, batch, e) : 0;
     }
     table_clear(&t);
+    return rc;
+}
+
+/* The other instance of the same SOP Instance UID, and how it stands: of a duplicate that is the whole story. */
+static int say_twin(struct state *s, const struct table *t, struct err *e)
+{
+    struct table twin = {0};
+    char clean[80];
+    const char *id = table_get(t, 0, "twin");
+    int rc = id && id[0] ? table_load(&twin, s, "instance", id, 1, e) : 0;
+    if (rc == 0 && id && id[0]) {
+        const char *state = twin.rows > 0 ? table_get(&twin, 0, "state") : NULL;
+        bool is_refused = state && (strcmp(state, "quarantined") == 0 || strcmp(state, "failed") == 0);
+        (void)printf("The other one: %s is %s.\n", text_printable(id, clean, sizeof clean), state ? state : "not known any more");
+        if (is_refused) {
+            (void)printf("To do: `storescpctl why %s`.\n", clean);
+        }
+    }
+    table_clear(&twin);
     return rc;
 }
 
@@ -191,8 +229,14 @@ static int why_instance(const struct request *q, struct state *s, const char *id
         if (past.rows > 0) {
             size_t r = past.rows - 1;
             (void)printf("Last: %s", text_time(table_number(&past, r, "at_ms"), text, sizeof text));
-            (void)printf(", %s", text_printable(table_get(&past, r, "from_state"), text, sizeof text));
-            (void)printf(" -> %s", text_printable(table_get(&past, r, "to_state"), text, sizeof text));
+            const char *to = table_get(&past, r, "to_state");
+            const char *code = table_get(&past, r, "code");
+            if (to && to[0]) {
+                (void)printf(", %s", text_printable(table_get(&past, r, "from_state"), text, sizeof text));
+                (void)printf(" -> %s", text_printable(to, text, sizeof text));
+            } else { /* no step: an attempt that failed, or a person's decision */
+                (void)printf(", %s", text_printable(code ? code : "", text, sizeof text));
+            }
             (void)printf(" by %s", text_printable(table_get(&past, r, "who"), text, sizeof text));
             const char *note = table_get(&past, r, "note");
             (void)printf("%s%s\n", note && note[0] ? ": " : "", note ? text_printable(note, text, sizeof text) : "");
@@ -220,11 +264,11 @@ static int why_instance(const struct request *q, struct state *s, const char *id
         }
         if (is_dropped) {
             say_line(&t, "error_text", "It had been refused");
-        } else {
+        } else if (strcmp(state, "duplicate") != 0) { /* of a duplicate the other one tells */
             say_error(&t, "error_code", "error_text", state, id);
         }
         say_line(&t, "warning", "Note");
-        say_line(&t, "twin", "The other one");
+        rc = say_twin(s, &t, e);
         if (strcmp(state, "imported") == 0) {
             say_line(&t, "image_set_id", "Image set");
             say_line(&t, "image_set_version", "Version");
@@ -232,7 +276,7 @@ static int why_instance(const struct request *q, struct state *s, const char *id
                 (void)printf("It is not in the study's primary image set: its identity disagrees with what HealthImaging had.\n");
             }
         }
-        if (batch && batch[0] && waits_for_import) {
+        if (rc == 0 && batch && batch[0] && waits_for_import) {
             rc = say_batch(s, batch, id, e);
         }
         (void)putchar('\n');

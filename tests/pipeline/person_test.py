@@ -138,6 +138,30 @@ def test(build):
             fits(it.ctl(command), command)
         same({row['study_uid'] for row in json.loads(it.ctl('studies', '--json'))}, {study, it.one('SELECT study_uid FROM instance WHERE study_uid <> ? LIMIT 1', study)},
              'studies --json')
+        # a held one holds up its batch, and whoever asks about another one of the batch is told
+        if it.cloud:
+            it.ctl('scale', 'uploader', '0')
+            until(lambda: not [s for s, _ in it.living() if s == 'uploader'], 20, 'no uploader')
+            two = make_study(os.path.join(it.work, 'two'), 2, 2000, 3)
+            send(it, two)
+            until(lambda: it.count('validated') == 2, 20, 'two are judged')
+            kept, free = [row[0] for row in it.query("SELECT id FROM instance WHERE state = 'validated' ORDER BY id")]
+            batch = it.one('SELECT batch FROM instance WHERE id = ?', kept)
+            it.ctl('hold', kept, '--reason', 'ask the ward')
+            check('ask the ward' in it.ctl('why', kept), 'why tells the reason of the hold')
+            it.ctl('scale', 'uploader', '1')
+            until(lambda: it.count('uploaded') == 1 and it.one('SELECT state FROM batch WHERE id = ?', batch) == 'closed', 20, 'the other one is uploaded')
+            for question in (free, batch):
+                check('1 held instances' in it.ctl('why', question) and f'release {kept}' in it.ctl('why', question), f'why {question}: {it.ctl("why", question)}')
+            check(kept in it.ctl('show', batch) and free in it.ctl('show', batch), 'show of a batch lists its instances')
+            send(it, two[:1])
+            until(lambda: it.count('duplicate') == 1, 20, 'a duplicate')
+            same_one = it.one("SELECT id FROM instance WHERE state = 'duplicate'")
+            check(f'{kept} is validated' in it.ctl('why', same_one), f'why of a duplicate tells of its twin: {it.ctl("why", same_one)}')
+            it.ctl('release', kept)
+            it.settle(10)
+            same(it.one("SELECT count(*) FROM instance WHERE batch = ? AND state = 'imported'", batch), 2, 'imported after the release')
+
         # the file of a dropped one goes when its time is over
         it.configure(spool_keep_dropped_s=0)
         it.stop()
