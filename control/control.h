@@ -44,6 +44,9 @@ int command_drop(struct request *q);
 int command_rebuild(struct request *q);
 int command_user(struct request *q);
 
+/* Says what is wrong with the lists of SOP classes, transfer syntaxes, AE titles and users. */
+void lists_look_at(const struct request *q, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx);
+
 /* Prints "storescpctl: sentence" on standard error; returns EXIT_PROBLEM. */
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

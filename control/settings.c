@@ -80,6 +80,7 @@ static int print_json(const struct request *q)
     }
     struct tls_words words = {problems, json_array()};
     (void)certificates_look_at(q->config, keep_words, &words);
+    lists_look_at(q, keep_words, &words);
     count = json_array_size(problems);
     json_t *root = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o}", "schema", 1, "home", q->home, "settings", all, "sections",
                              sections_json(q->config), "problems", problems, "notices", words.notices);
@@ -115,5 +116,6 @@ int command_config(struct request *q)
         (void)complain("%s", p);
     }
     (void)certificates_look_at(q->config, print_words, &count);
+    lists_look_at(q, print_words, &count);
     return count ? EXIT_PROBLEM : EXIT_FINE;
 }

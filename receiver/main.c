@@ -4,6 +4,7 @@
  */
 #include "common/runtime/config.h"
 #include "common/runtime/log.h"
+#include "receiver/policy.h"
 #include "receiver/protocol.h"
 
 #include <stdio.h>
@@ -14,15 +15,19 @@ int main(int argc, char **argv)
 {
     const char *home = NULL;
     int channel = -1;
+    bool check = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--home") == 0 && i + 1 < argc) {
             home = argv[++i];
         } else if (strcmp(argv[i], "--association") == 0 && i + 1 < argc) {
             channel = (int)strtol(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--check") == 0) {
+            check = true;
         } else if (strcmp(argv[i], "--version") == 0) {
             return puts("storescp-receiver " STORESCP_VERSION) < 0;
         } else {
-            (void)puts("usage: storescp-receiver [--home DIR] [--version]\n"
+            (void)puts("usage: storescp-receiver [--home DIR] [--check] [--version]\n"
+                       "--check: only says what is wrong with the settings (exit code 78)\n"
                        "Receives DICOM instances on scp_port; the settings are in DIR/storescp.conf and the environment.");
             return strcmp(argv[i], "--help") == 0 ? 0 : 2;
         }
@@ -33,6 +38,11 @@ int main(int argc, char **argv)
     enum log_level level = LOG_LEVEL_INFO;
     if (config) {
         (void)log_level_parse(config_text(config, CFG_LOG_LEVEL), &level);
+    }
+    if (check) {
+        rc = rc == 0 ? policy_check(config, &e) : rc;
+        config_free(&config);
+        return rc == 0 ? 0 : puts(e.text) < 0 ? 1 : 78;
     }
     log_init(channel == -1 ? "receiver" : "association", level);
     if (rc != 0) {

@@ -2,6 +2,7 @@
 """negotiation_test BUILD_DIR - what the receiver answers to association requests: AE titles, SOP classes and transfer syntaxes by the settings for
 everybody and for single peers, roles, extended negotiation, user identity; by requests written by hand and by DCMTK's storescu, dcmsend and echoscu.
 What is refused stands in the log once, with the setting that would accept it; no passcode stands anywhere."""
+import json
 import os
 import re
 import struct
@@ -346,6 +347,7 @@ def slow_hashes(it, passcode):
 # ---- settings -----------------------------------------------------------------------------------------------------------------------------
 def wrong_settings(it):
     it.stop()
+    it.ctl('config')  # nothing is wrong yet
     for line, words in (('transfer_syntaxes = lossles', ('transfer_syntaxes', 'lossles')), ('supported_sop_class_uids = CTImage', ('supported_sop_class_uids', 'CTImage')),
                         ('[ae X]\nrefused_sop_classes = CTImageStorage, what', ('refused_sop_classes', 'what')), ('ae_title = A, SEVENTEEN_LETTERS', ('ae_title', 'SEVENTEEN_LETTERS'))):
         it.configure()
@@ -353,6 +355,10 @@ def wrong_settings(it):
             f.write(line + '\n')
         done = subprocess.run([it.program('storescp-receiver'), '--home', it.home], capture_output=True, text=True, timeout=20, env=clean_environment())
         same(done.returncode, 78, f'exit code with {line!r}')
+        told = subprocess.run([it.program('storescpctl'), '--home', it.home, 'config'], capture_output=True, text=True, timeout=20, env=clean_environment())
+        check(told.returncode == 1 and all(w in told.stderr for w in words), f'what storescpctl config says about {line!r}: {told.stderr}')
+        problems = json.loads(it.ctl('config', '--json', code=1))['problems']
+        check(len(problems) == 1 and all(w in problems[0] for w in words), f'problems of storescpctl config: {problems}')
         check(all(w in done.stderr for w in words) and re.search(r'storescp\.conf line \d+', done.stderr), f'what is said about {line!r}: {done.stderr}')
 
 
