@@ -9,18 +9,21 @@
 #include "common/runtime/runtime.h"
 #include "receiver/admission.h"
 #include "receiver/binding.h"
+#include "receiver/commitment.h"
 #include "receiver/negotiation.h"
 #include "receiver/protocol.h"
 #include "receiver/report.h"
 #include "receiver/secure.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 struct association {
+    struct asker asker; /* the first: the ctx of all callbacks is it as well */
     const struct config *config;
     const char *home;
     int channel;
@@ -32,6 +35,8 @@ struct association {
     int64_t written, limit, begun_ms;
     bool recorder_gone;
 };
+
+_Static_assert(offsetof(struct association, asker) == 0, "asker_ops and the other callbacks share one ctx");
 
 static void on_request(void *ctx, const struct scp_request *request, struct scp_decision *decision)
 {
@@ -213,7 +218,8 @@ static void serve(struct association *a, const int fds[2], struct scp_config *sc
                                        .store_begin = on_store_begin,
                                        .store_write = on_store_write,
                                        .store_end = on_store_end,
-                                       .store_refused = on_store_refused};
+                                       .store_refused = on_store_refused,
+                                       .commitment = &asker_ops};
     if (secure_begin(&a->secure, fds[0], fds[1], &a->job, a->job.outcome, sizeof a->job.outcome) == 0) {
         scp->tls = a->secure.session;
         secure_describe(&a->secure, a->job.tls, sizeof a->job.tls);
@@ -246,8 +252,10 @@ int association_main(const struct config *config, int channel)
         }
         int64_t begun = clock_mono_ms();
         negotiation_begin(&a.negotiation, config, channel, &a.job);
+        asker_begin(&a.asker, channel, &a.job);
         a.job.association_began_ms = clock_wall_ms();
         serve(&a, fds, &scp);
+        asker_end(&a.asker);
         char outcome[520];
         char tls[700];
         log_info("association_ended", "association=%s peer=%s outcome=%s stored=%d refused=%d duration_ms=%lld%s%s",

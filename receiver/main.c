@@ -1,9 +1,11 @@
 /*
- * storescp-receiver - takes C-ECHO and C-STORE on a TCP port. One program, two mistrusting halves: the recorder (this process) and
- * the association processes that it starts from the same file with --association.
+ * storescp-receiver - takes C-ECHO, C-STORE and storage commitment on a TCP port. One program, two mistrusting halves: the recorder (this process) and
+ * the association processes that it starts from the same file with --association;
+ * while storage commitments are under way, with --notify, also the notifier.
  */
 #include "common/runtime/config.h"
 #include "common/runtime/log.h"
+#include "receiver/commitment.h"
 #include "receiver/policy.h"
 #include "receiver/protocol.h"
 
@@ -16,6 +18,7 @@ int main(int argc, char **argv)
     const char *home = NULL;
     int channel = -1;
     bool check = false;
+    bool notify = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--home") == 0 && i + 1 < argc) {
             home = argv[++i];
@@ -23,6 +26,9 @@ int main(int argc, char **argv)
             channel = (int)strtol(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--check") == 0) {
             check = true;
+        } else if (strcmp(argv[i], "--notify") == 0 && i + 1 < argc) {
+            channel = (int)strtol(argv[++i], NULL, 10);
+            notify = true;
         } else if (strcmp(argv[i], "--version") == 0) {
             return puts("storescp-receiver " STORESCP_VERSION) < 0;
         } else {
@@ -44,13 +50,13 @@ int main(int argc, char **argv)
         config_free(&config);
         return rc == 0 ? 0 : puts(e.text) < 0 ? 1 : 78;
     }
-    log_init(channel == -1 ? "receiver" : "association", level);
+        log_init(channel == -1 ? "receiver" : notify ? "notifier" : "association", level);
     if (rc != 0) {
         log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
         config_free(&config);
         return 78;
     }
-    int code = channel == -1 ? recorder_main(config) : association_main(config, channel);
+    int code = channel == -1 ? recorder_main(config) : notify ? notify_main(config, channel) : association_main(config, channel);
     config_free(&config);
     return code;
 }

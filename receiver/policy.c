@@ -263,7 +263,11 @@ int policy_negotiate(const struct config *config, const struct config_section *s
     if (!dicom_uid_is_legal(uid)) {
         return refuse(why, SCP_REFUSE_ABSTRACT_SYNTAX, "the abstract syntax is no UID", "correct the sender");
     }
-    if (strcmp(uid, VERIFICATION) != 0) {
+    bool commitment = strcmp(uid, COMMITMENT_CLASS) == 0;
+    if (commitment && class_listed(not, uid)) {
+        return refuse(why, SCP_REFUSE_ABSTRACT_SYNTAX, "the SOP class is refused", "take it out of refused_sop_classes");
+    }
+    if (strcmp(uid, VERIFICATION) != 0 && !commitment) {
         if (!policy_is_storage(uid)) {
             return refuse(why, SCP_REFUSE_ABSTRACT_SYNTAX, "only verification and storage of patients' objects are served here",
                           "no setting accepts it: point the sender's other services elsewhere");
@@ -278,7 +282,13 @@ int policy_negotiate(const struct config *config, const struct config_section *s
     if (context->only_as_scp) {
         return refuse(why, SCP_REFUSE_USER, "the peer wants to be SCP, and so do we", "no setting accepts it: correct the sender's roles");
     }
-    int chosen = choose(strcmp(uid, VERIFICATION) == 0 ? "*" : config_text_for(config, section, CFG_TRANSFER_SYNTAXES), context);
+    /* what is not stored but read here comes in an encoding that is read here */
+    int chosen = choose(commitment                        ? "1.2.840.10008.1.2.1, 1.2.840.10008.1.2"
+                        : strcmp(uid, VERIFICATION) == 0 ? "*"
+                                                         : config_text_for(config, section, CFG_TRANSFER_SYNTAXES), context);
+    if (chosen < 0 && commitment) {
+        return refuse(why, chosen, "storage commitment needs implicit or explicit VR little endian", "no setting accepts it: correct the sender");
+    }
     if (chosen < 0) {
         return refuse(why, chosen, "none of its transfer syntaxes is accepted", "add one of them to transfer_syntaxes");
     }

@@ -8,6 +8,8 @@
 #include "common/spool/spool.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
 
 enum packet_kind {
     PACKET_JOB = 1, /* recorder -> association: serve this socket */
@@ -15,7 +17,10 @@ enum packet_kind {
     PACKET_VERDICT, /* recorder -> association: status is 0 when both are */
     PACKET_ENDED,   /* association -> recorder: idle again */
     PACKET_ADMIT,   /* association -> recorder: the request was read; VERDICT answers whether it may stand */
-    PACKET_REFUSED  /* association -> recorder: for the log; no answer */
+    PACKET_REFUSED, /* association -> recorder: for the log; no answer */
+    PACKET_COMMIT,  /* association -> recorder: record a storage commitment request, with its list; VERDICT follows */
+    PACKET_ASK,     /* association -> recorder: is there a report for this association? VERDICT follows, with the report if there is */
+    PACKET_REPORTED /* association -> recorder: the report was answered with status, -1: was not answered; no answer */
 };
 
 struct packet {
@@ -39,7 +44,18 @@ struct packet {
     bool is_tls;            /* JOB: accepted on tls_port; the certificates travel with it as a second descriptor */
     int64_t generation;     /* JOB: of the certificates */
     char tls[400];          /* ENDED: version, cipher suite and certificate's subject, or empty */
+    char transaction_uid[65];       /* COMMIT; VERDICT with a report */
+    size_t list_count, list_bytes;  /* COMMIT, VERDICT with a report: references, and their bytes. VERDICT on COMMIT: 1 if it may be reported here */
 };
+
+/* One packet, with a descriptor unless fd is -1 (it stays the caller's). False when the other end is gone or does not listen. */
+bool packet_send(int channel, const struct packet *p, int fd);
+/* recvmsg()'s answer; *fd: what came with it, now the caller's, or -1. flags: 0 or MSG_DONTWAIT. */
+ssize_t packet_receive(int channel, struct packet *p, int flags, int *fd);
+/* A file in memory with these bytes, -1 if there is none to be had. */
+int memory_file_new(const void *first, size_t first_bytes, const void *second, size_t second_bytes);
+/* A copy of its first bytes (to be freed), NULL if it has less or there is no memory. */
+void *memory_file_read(int fd, size_t bytes);
 
 struct config;
 /* The body of an association process; channel is its end of the pair. Returns the exit code. */

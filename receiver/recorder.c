@@ -9,6 +9,7 @@
 #include "common/runtime/runtime.h"
 #include "receiver/door.h"
 #include "receiver/policy.h"
+#include "receiver/commitment.h"
 #include "receiver/protocol.h"
 #include "receiver/refusals.h"
 
@@ -28,6 +29,7 @@ struct recorder {
     struct pool pool;
     struct door *door;
     struct adoption adoption;
+    struct desk desk;
     struct refusals refusals;
     bool looking; /* adoption is not through */
     struct state_association ended[ENDED_MAX]; /* not yet written */
@@ -78,6 +80,7 @@ static void write_ended(struct recorder *r)
 static void end_association(struct recorder *r, struct process *p, const struct packet *packet)
 {
     pool_ended(&r->pool, p);
+    desk_ended(&r->desk, p);
     if (packet->stored + packet->refused == 0) {
         return;
     }
@@ -115,11 +118,25 @@ static void log_refusal(struct recorder *r, const struct packet *p)
     }
 }
 
+static void drop_process(struct recorder *r, struct process *p)
+{
+    desk_ended(&r->desk, p);
+    pool_drop(&r->pool, p);
+}
+
 /* Takes what one process says; returns without waiting. */
 static void read_process(struct recorder *r, struct process *p, struct group *g)
 {
     struct packet packet;
-    ssize_t n = recv(p->channel, &packet, sizeof packet, MSG_DONTWAIT);
+    int fd = -1;
+    ssize_t n = packet_receive(p->channel, &packet, MSG_DONTWAIT, &fd);
+    if (n == (ssize_t)sizeof packet && (packet.kind == PACKET_COMMIT || packet.kind == PACKET_ASK || packet.kind == PACKET_REPORTED)) {
+        desk_take(&r->desk, p, &packet, fd);
+        return;
+    }
+    if (fd != -1) {
+        (void)close(fd);
+    }
     if (n == (ssize_t)sizeof packet && packet.kind == PACKET_STORED) {
         struct state_received *row = &g->rows[g->count];
         recorder_fill_row(row, &packet.meta);
@@ -137,7 +154,7 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_REFUSED) {
         log_refusal(r, &packet);
     } else if (n != -1 || (errno != EAGAIN && errno != EINTR)) {
-        pool_drop(&r->pool, p);
+        drop_process(r, p);
     }
 }
 
@@ -167,7 +184,7 @@ static void record(struct recorder *r, struct group *g)
         if (g->from[i]->channel != -1 && rc == ERR_COMMIT_UNKNOWN) {
             /* The row may come back after a crash: neither success nor refusal is true, and the file must stay. The closed channel
              * ends the association process without an answer; the sender repeats. */
-            pool_drop(&r->pool, g->from[i]);
+            drop_process(r, g->from[i]);
         } else if (g->from[i]->channel != -1) {
             (void)send(g->from[i]->channel, &answer, sizeof answer, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
@@ -239,6 +256,7 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
         door_turn(r->door);
     }
     r->looking = adoption_step(&r->adoption);
+    desk_step(&r->desk);
     housekeeping(r);
 }
 
@@ -267,6 +285,7 @@ int recorder_main(const struct config *config)
         state_close(&r.state);
         return rc == ERR_CONFIG || rc == ERR_SCHEMA ? 78 : 1;
     }
+    desk_begin(&r.desk, config, r.state);
     pool_fill(&r.pool);
     log_info("started", "worker=%s port=%lld tls_port=%lld", state_worker_name(r.state), config_int(config, CFG_SCP_PORT),
              config_int(config, CFG_TLS_PORT));
@@ -275,6 +294,7 @@ int recorder_main(const struct config *config)
         turn(&r, &g, true);
     }
     door_shut(r.door);
+    desk_stop(&r.desk);
     int64_t until = clock_mono_ms() + config_int(config, CFG_DRAIN_S) * 1000;
     while (r.pool.busy > 0 && clock_mono_ms() < until) {
         turn(&r, &g, false);
@@ -284,6 +304,10 @@ int recorder_main(const struct config *config)
             (void)close(r.pool.processes[i].channel);
         }
     }
+    for (size_t i = 0; i < r.pool.process_count; i++) {
+        desk_ended(&r.desk, &r.pool.processes[i]);
+    }
+    desk_end(&r.desk);
     write_ended(&r);
     door_close(&r.door);
     log_info("stopped", "associations_cut=%d", r.pool.busy);

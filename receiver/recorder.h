@@ -18,6 +18,8 @@
 
 enum { PROCESSES_MAX = 2100 };
 
+struct state_commitment;
+
 struct process {
     pid_t pid;
     int channel; /* -1: free slot */
@@ -26,6 +28,8 @@ struct process {
     struct cidr_address from;  /* whom it serves */
     int64_t asked_ms;          /* monotonic */
     char calling[20], called[20];
+    char commitment_association[STATE_ID_SIZE]; /* its association, if reports may go there; see commitment.h */
+    struct state_commitment *report;            /* the one that it was given */
 };
 
 struct pool {

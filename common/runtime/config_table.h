@@ -11,7 +11,7 @@
 
 #define CONFIG_TABLE(X)                                                                                                \
     /* the network side */                                                                                             \
-    X(CFG_SCP_PORT, "scp_port", "SCP_PORT", INT, "11112", 0, 65535, "port",                                  \
+    X(CFG_SCP_PORT, "scp_port", "SCP_PORT", INT, "11112", 0, 65535, "port",                                            \
       "TCP port of the DICOM listener; 0: none, when only tls_port is wanted")                                         \
     X(CFG_SCP_ADDRESS, "scp_address", "", TEXT, "::", 0, 63, "address",                                                \
       "address to listen on; :: is every IPv6 and IPv4 address")                                                       \
@@ -90,6 +90,20 @@
       "vertical bars, with * and ?; empty: any that tls_ca stands for")                                                \
     X(CFG_TLS_FINGERPRINT, "tls_fingerprint", "", TEXT, "", 0, 16000, "list",                                          \
       "SHA-256 fingerprints of the certificates that may come, separated by commas; empty: any that tls_ca stands for") \
+    /* storage commitment */                                                                                           \
+    X(CFG_COMMITMENT_AT, "commitment_at", "", TEXT, "uploaded", 7, 8, "spooled|uploaded|imported",                     \
+      "what an instance must have reached to count as committed")                                                      \
+    X(CFG_COMMITMENT_WAIT_S, "commitment_wait_s", "", INT, "86400", 0, 2592000, "s",                                   \
+      "time for instances to get there; what has not by then is reported as failed (resource limitation)")             \
+    X(CFG_COMMITMENT_SAME_ASSOCIATION, "commitment_same_association", "", BOOL, "true", 0, 0, "",                      \
+      "report on the association of the request while it is open; otherwise on a new one only")                        \
+    X(CFG_COMMITMENT_ADDRESS, "commitment_address", "", TEXT, "", 0, 300, "host:port",                                 \
+      "where the sender hears reports on new associations: host:port, or AETITLE@host:port when it has another AE "    \
+      "title there")                                                                                                   \
+    X(CFG_COMMITMENT_GIVE_UP_S, "commitment_give_up_s", "", INT, "604800", 0, 31536000, "s",                           \
+      "time after commitment_wait_s in which a report is tried again before it is given up")                           \
+    X(CFG_COMMITMENT_KEEP_S, "commitment_keep_s", "", INT, "7776000", 0, 315360000, "s",                               \
+      "time that ended requests stay in the database")                                                                 \
     /* spool */                                                                                                        \
     X(CFG_SPOOL_FREE_MB, "spool_free_mb", "", INT, "512", 0, 100000000, "MB",                                          \
       "free space below which instances are refused with 0xA700; 0: never")                                            \
@@ -224,6 +238,11 @@
     X(CFG_ALLOWED_ADDRESSES)                                                                                           \
     X(CFG_TLS_REQUIRED)                                                                                                \
     X(CFG_TLS_SUBJECT)                                                                                                 \
-    X(CFG_TLS_FINGERPRINT)
+    X(CFG_TLS_FINGERPRINT)                                                                                             \
+    X(CFG_COMMITMENT_AT)                                                                                               \
+    X(CFG_COMMITMENT_WAIT_S)                                                                                           \
+    X(CFG_COMMITMENT_SAME_ASSOCIATION)                                                                                 \
+    X(CFG_COMMITMENT_ADDRESS)                                                                                          \
+    X(CFG_COMMITMENT_GIVE_UP_S)
 
 #endif
