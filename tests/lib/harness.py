@@ -207,7 +207,7 @@ class Installation:
         return found
 
     def processes(self):
-        """(kind, pid) of every living process of this home, from /proc; kind: a stage, 'association' or 'up'. The home stands in the
+        """(kind, pid) of every living process of this home, from /proc; kind: a stage, 'association', 'notifier' or 'up'. The home stands in the
         arguments of some and only in the environment of those that `up` started."""
         found = []
         for pid in filter(str.isdigit, os.listdir('/proc')):
@@ -219,7 +219,7 @@ class Installation:
                 variables = open(f'/proc/{pid}/environ', 'rb').read().decode(errors='replace').split('\0')
                 home = words[words.index('--home') + 1] if '--home' in words[:-1] else ''.join(v[14:] for v in variables if v.startswith('STORESCP_HOME='))
                 if home == self.home:
-                    kind = 'association' if '--association' in words else 'up' if name == 'storescpctl' else name.replace('storescp-', '')
+                    kind = 'association' if '--association' in words else 'notifier' if '--notify' in words else 'up' if name == 'storescpctl' else name.replace('storescp-', '')
                     found.append((kind, int(pid)))
         return found
 
