@@ -50,7 +50,7 @@ int main(int argc, char **argv)
         config_free(&config);
         return rc == 0 ? 0 : puts(e.text) < 0 ? 1 : 78;
     }
-        log_init(channel == -1 ? "receiver" : notify ? "notifier" : "association", level);
+    log_init(channel == -1 ? "receiver" : notify ? "notifier" : "association", level);
     if (rc != 0) {
         log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
         config_free(&config);
