@@ -35,6 +35,7 @@ int command_config(struct request *q);
 int command_status(struct request *q);
 int command_studies(struct request *q);
 int command_stuck(struct request *q);
+int command_commitments(struct request *q);
 int command_show(struct request *q);
 int command_why(struct request *q);
 int command_retry(struct request *q);
@@ -73,6 +74,11 @@ bool supervisor_is_living(const char *home);
 
 /* True between a rebuild that was cut off and the one that ends. */
 bool rebuild_is_unfinished(const char *home);
+
+/* What a person should know of storage commitments, as sentences. */
+void commitments_warn(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx);
+/* Prints a line for each of the last requests that asked about an instance. */
+int commitments_say(struct state *s, const char *sop_instance_uid, struct err *e);
 
 /* Files below run/ with lines `stage=N`. Writing replaces the file as one step; a count of -1 writes no line. Reading leaves
  * counts that have no line untouched; false if the file is not there. */

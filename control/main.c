@@ -26,6 +26,8 @@ static const struct command {
     {"stuck", command_stuck, 0, 0, OPT_JSON | OPT_LIMIT, "stuck [--json] [--limit N]", "instances that want a person or wait too long",
      "Quarantined and failed ones, held ones, those with failed attempts, those that stand for 15 minutes. 50 unless --limit says\n"
      "otherwise."},
+    {"commitments", command_commitments, 0, 0, OPT_JSON | OPT_LIMIT, "commitments [--json] [--limit N]", "storage commitments: asked, decided, reported",
+     "Those that are not reported first. `show` with an id or Transaction UID tells all about one. 50 unless --limit says otherwise."},
     {"show", command_show, 1, 1, OPT_JSON | OPT_LIMIT, "show ID|UID|ACCESSION|PATIENT_ID|BATCH [--json] [--limit N]",
      "everything known about an instance, study or batch", "An instance with its history. Exit code 1 if nothing matches."},
     {"why", command_why, 1, 1, 0, "why ID|UID|ACCESSION", "one plain story: where it is, what happened, what to do",
@@ -55,7 +57,7 @@ static int help_all(FILE *out)
 {
     (void)fputs("usage: storescpctl [--home DIR] COMMAND ...\n\n", out);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+        (void)fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
     }
     (void)fputs("\nDIR is the installation's directory; otherwise STORESCP_HOME, else /var/lib/storescp.\n"
                 "`storescpctl COMMAND --help` tells more. Exit codes: 0 done, 1 problem or nothing found, 2 wrong usage.\n",

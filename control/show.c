@@ -53,6 +53,7 @@ static const struct {
     {"instance", "instance", "history", "history"},
     {"study", "study", "instances_of_study", "instances"},
     {"batch", "batch", "instances_of_batch", "instances"},
+    {"commitment", "commitment", "commitment_history", "history"},
 };
 
 static int show_one(struct state *s, const char *kind, const char *id, json_t *all, struct err *e)

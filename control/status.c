@@ -37,6 +37,11 @@ static void warn(struct picture *p, const char *format, ...)
     }
 }
 
+static void warn_sentence(void *ctx, const char *sentence)
+{
+    warn(ctx, "%s", sentence);
+}
+
 static long long value_of(const struct table *t, const char *key_column, const char *key, const char *column)
 {
     for (size_t r = 0; r < t->rows; r++) {
@@ -149,6 +154,7 @@ static int look(struct picture *p, const struct request *q)
         rc = table_load(&p->status, state, "status", NULL, 100, &e);
         rc = rc == 0 ? table_load(&p->workers, state, "workers", NULL, 10000, &e) : rc;
         rc = rc == 0 ? table_load(&p->batches, state, "batches", NULL, 100, &e) : rc;
+        commitments_warn(state, warn_sentence, p);
     }
     state_close(&state);
     if (rc != 0) {

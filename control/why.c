@@ -276,6 +276,8 @@ static int why_instance(const struct request *q, struct state *s, const char *id
                 (void)printf("It is not in the study's primary image set: its identity disagrees with what HealthImaging had.\n");
             }
         }
+        const char *sop = table_get(&t, 0, "sop_instance_uid");
+        rc = rc == 0 && sop ? commitments_say(s, sop, e) : rc;
         if (rc == 0 && batch && batch[0] && waits_for_import) {
             rc = say_batch(s, batch, id, e);
         }

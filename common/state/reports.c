@@ -36,7 +36,20 @@ static const struct {
              "UNION SELECT 'study', study_uid FROM instance WHERE study_uid = ?1 "
              "UNION SELECT 'study', study_uid FROM instance WHERE accession_number = ?1 AND study_uid IS NOT NULL "
              "UNION SELECT 'study', study_uid FROM instance WHERE patient_id = ?1 AND study_uid IS NOT NULL "
+             "UNION SELECT 'commitment', id FROM commitment WHERE id = ?1 "
+             "UNION SELECT 'commitment', id FROM commitment INDEXED BY commitment_transaction WHERE transaction_uid = ?1 "
              "UNION SELECT 'batch', id FROM batch WHERE id = ?1) LIMIT ?2"},
+    {"commitments", "SELECT commitment, state, calling_ae, point, items, undecided, failed, attempts, error_code, error_text, transaction_uid,"
+                    " requested_utc, ended_utc FROM v_commitment ORDER BY state = 'reported', commitment DESC LIMIT ?2"},
+    {"commitment", "SELECT * FROM commitment WHERE id = ?1 LIMIT ?2"},
+    {"commitment_history", "SELECT at_ms, who, code, note FROM commitment_event WHERE commitment = ?1 ORDER BY id LIMIT ?2"},
+    {"commitment_trouble", "SELECT (SELECT count(*) FROM commitment INDEXED BY commitment_reporting WHERE state = 'reporting' AND owner IS NULL AND "
+                           "offered_to IS NULL AND error_code IS NOT NULL) AS undelivered, (SELECT error_text FROM commitment INDEXED BY "
+                           "commitment_reporting WHERE state = 'reporting' AND owner IS NULL AND offered_to IS NULL AND error_code IS NOT NULL LIMIT 1) "
+                           "AS example, (SELECT count(*) FROM commitment INDEXED BY commitment_given_up WHERE state = 'given_up' AND ended_ms > "
+                           "CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 604800000) AS given_up LIMIT ?2"},
+    {"commitments_of", "SELECT c.id, c.state, c.calling_ae, i.reason, c.requested_ms, c.ended_ms, c.error_text FROM commitment_item i "
+                       "JOIN commitment c ON c.id = i.commitment WHERE i.sop_instance_uid = ?1 ORDER BY c.id DESC LIMIT ?2"},
 };
 
 int state_report(struct state *s, const char *name, const char *arg1, long long limit,

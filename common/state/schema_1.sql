@@ -115,7 +115,7 @@ CREATE INDEX commitment_waiting ON commitment (next_attempt_ms, id) WHERE state 
 CREATE INDEX commitment_reporting ON commitment (next_attempt_ms, id) WHERE state = 'reporting' AND owner IS NULL AND offered_to IS NULL;
 CREATE INDEX commitment_offered ON commitment (offered_to, association) WHERE offered_to IS NOT NULL;
 CREATE INDEX commitment_owner ON commitment (owner) WHERE owner IS NOT NULL;
-CREATE INDEX commitment_transaction ON commitment (calling_ae, transaction_uid);
+CREATE INDEX commitment_transaction ON commitment (transaction_uid, calling_ae);
 CREATE INDEX commitment_given_up ON commitment (ended_ms) WHERE state = 'given_up';
 CREATE INDEX commitment_ended ON commitment (ended_ms) WHERE ended_ms IS NOT NULL;
 

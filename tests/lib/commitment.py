@@ -199,4 +199,5 @@ class Listener:
             raise TimeoutError(f'no report within {seconds} s') from None
 
     def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # close() alone leaves the port open while accept() waits
         self.listener.close()

@@ -174,7 +174,8 @@ def peers(it, listener, references):
     same((row('state'), row('error_code')), ('reporting', 'NETWORK'), 'away')
     check('commitment' in it.ctl('status').lower(), 'status has a WARN line about it')
     shown = it.ctl('commitments')
-    check(t in it.ctl('commitments', '--json') and 'reporting' in shown and 'NETWORK' in shown, f'`commitments` shows it: {shown}')
+    check(t in shown and 'reporting' in shown, f'`commitments` shows it: {shown}')
+    check('NETWORK' in it.ctl('commitments', '--json') and 'DECIDED' in it.ctl('show', t), 'its error and its history are shown')
 
     def due_now():
         with sqlite3.connect(it.database, timeout=10) as db:
