@@ -2,10 +2,11 @@
  * store_load - a C-STORE sender for benchmarks that costs as little CPU as it can: one synthetic CT data set in memory, of which only the
  * SOP Instance UID changes, sent over several associations at once (one thread each), one operation at a time on each.
  *
- *   store_load HOST PORT ASSOCIATIONS INSTANCES DATA_BYTES SEED
+ *   store_load HOST PORT ASSOCIATIONS INSTANCES DATA_BYTES SEED [PER_ASSOCIATION]
  *
  * Prints "<seconds> <stored> <refused>": from the first connect to the last release. INSTANCES is the number for all
- * associations together. Exits 1 when an association broke.
+ * associations together; after PER_ASSOCIATION of them an association is released and another one opened (0, the default: never).
+ * Exits 1 when an association broke.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -27,7 +28,8 @@ static const char sop_class[] = "1.2.840.10008.5.1.4.1.1.2";
 
 struct load {
     struct sockaddr_in address;
-    int instances; /* of this association */
+    int instances; /* of this thread */
+    int per_association;
     int number, seed;
     size_t data_bytes;
     int stored, refused;
@@ -183,22 +185,47 @@ static int store(int fd, size_t maximum, int message, const unsigned char *comma
     return send_parts(fd, parts, count) ? receive_status(fd) : -1;
 }
 
-static void *run(void *argument)
+/* -> the socket, or -1 */
+static int open_association(const struct load *l, size_t *maximum)
 {
-    struct load *l = argument;
-    unsigned char *data = malloc(l->data_bytes + 1024);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     int on = 1;
     struct timeval limit = {TIMEOUT_S, 0};
-    l->broken = true;
-    if (!data || fd == -1 || connect(fd, (struct sockaddr *)&l->address, sizeof l->address) == -1) {
-        goto out;
+    if (fd == -1 || connect(fd, (const struct sockaddr *)&l->address, sizeof l->address) == -1) {
+        goto failed;
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    size_t maximum = associate(fd);
-    if (maximum < 1024) {
+    *maximum = associate(fd);
+    if (*maximum >= 1024) {
+        return fd;
+    }
+failed:
+    if (fd != -1) {
+        (void)close(fd);
+    }
+    return -1;
+}
+
+/* Released? *fd is closed in any case. */
+static bool end_association(int *fd)
+{
+    unsigned char release[10] = {5, 0, 0, 0, 0, 4};
+    bool ended = send(*fd, release, 10, MSG_NOSIGNAL) == 10 && receive_exactly(*fd, release, 10) && release[0] == 6;
+    (void)close(*fd);
+    *fd = -1;
+    return ended;
+}
+
+static void *run(void *argument)
+{
+    struct load *l = argument;
+    size_t maximum = 0;
+    unsigned char *data = malloc(l->data_bytes + 1024);
+    int fd = data ? open_association(l, &maximum) : -1;
+    l->broken = true;
+    if (fd == -1) {
         goto out;
     }
     char uid[UID_BYTES];
@@ -216,6 +243,9 @@ static void *run(void *argument)
     size_t data_bytes = (size_t)(p - data) + pixels;
     for (int i = 0; i < l->instances; i++) {
         unsigned char command[512];
+        if (i > 0 && l->per_association > 0 && i % l->per_association == 0 && (!end_association(&fd) || (fd = open_association(l, &maximum)) == -1)) {
+            goto out;
+        }
         (void)make_head(data, l, i, uid);
         unsigned char id[2] = {(unsigned char)(i + 1), (unsigned char)((i + 1) >> 8)};
         unsigned char *c = put(command + 12, 0, 2, NULL, sop_class, strlen(sop_class));
@@ -233,8 +263,7 @@ static void *run(void *argument)
         l->stored += status == 0;
         l->refused += status != 0;
     }
-    unsigned char release[10] = {5, 0, 0, 0, 0, 4};
-    l->broken = send(fd, release, 10, MSG_NOSIGNAL) != 10 || !receive_exactly(fd, release, 10) || release[0] != 6;
+    l->broken = !end_association(&fd);
 out:
     if (fd != -1) {
         (void)close(fd);
@@ -249,9 +278,9 @@ int main(int argc, char **argv)
     pthread_t threads[ASSOCIATIONS_MAX];
     struct timespec begun;
     struct timespec ended;
-    int associations = argc == 7 ? atoi(argv[3]) : 0;
+    int associations = argc == 7 || argc == 8 ? atoi(argv[3]) : 0;
     if (associations < 1 || associations > ASSOCIATIONS_MAX || atoi(argv[4]) < associations || atol(argv[5]) < 1000) {
-        (void)fprintf(stderr, "usage: store_load HOST PORT ASSOCIATIONS(1-64) INSTANCES DATA_BYTES(>=1000) SEED\n");
+        (void)fprintf(stderr, "usage: store_load HOST PORT ASSOCIATIONS(1-64) INSTANCES DATA_BYTES(>=1000) SEED [PER_ASSOCIATION]\n");
         return 2;
     }
     int stored = 0;
@@ -264,6 +293,7 @@ int main(int argc, char **argv)
         (void)inet_pton(AF_INET, argv[1], &l->address.sin_addr);
         l->instances = atoi(argv[4]) / associations + (i < atoi(argv[4]) % associations);
         l->number = i;
+        l->per_association = argc == 8 ? atoi(argv[7]) : 0;
         l->seed = atoi(argv[6]);
         l->data_bytes = (size_t)atol(argv[5]);
         if (pthread_create(&threads[i], NULL, run, l) != 0) {
