@@ -59,7 +59,7 @@ static void answer(struct door *d, struct process *p)
     (void)send(p->channel, &told, sizeof told, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-void door_asked(struct process *p, const struct packet *packet)
+void door_asked(struct door *d, struct process *p, const struct packet *packet)
 {
     /* spaces at both ends are no part of a title (PS3.5 table 6.2-1), and the same sender must not count twice */
     const char *calling = packet->calling + strspn(packet->calling, " ");
@@ -69,12 +69,16 @@ void door_asked(struct process *p, const struct packet *packet)
     }
     (void)snprintf(p->calling, sizeof p->calling, "%.*s", (int)length, calling);
     (void)snprintf(p->called, sizeof p->called, "%s", packet->called);
+    d->asking = true;
     p->asks = true;
     p->asked_ms = clock_mono_ms();
 }
 
 void door_answer(struct door *d)
 {
+    if (!d->asking) {
+        return;
+    }
     d->asking = false;
     for (size_t i = 0; i < d->pool->process_count; i++) {
         struct process *p = &d->pool->processes[i];

@@ -38,7 +38,7 @@ int door_sleep_ms(const struct door *d, int most_ms);
 void door_turn(struct door *d);
 
 /* PACKET_ADMIT came from this process. */
-void door_asked(struct process *p, const struct packet *packet);
+void door_asked(struct door *d, struct process *p, const struct packet *packet);
 /* Answers all who asked. Once in each turn and after all packets were read: an association that has ended must not count any more. */
 void door_answer(struct door *d);
 /* "associations 12, waiting 3, probes 512, turned away 4" for the worker's row. */

@@ -36,7 +36,7 @@ struct door {
     struct visitors silent, ready; /* in the order in which they came */
     size_t silent_count, ready_count;
     struct refusals *refusals;
-    bool asking; /* an answer is held back for GRACE_MS */
+    bool asking; /* somebody asked and has no answer yet */
     unsigned long long probes, turned_away;
     int64_t tidy_at;
 };

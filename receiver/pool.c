@@ -12,13 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* JUDGING: processes above maximum_associations, so that one more request can be read, and refused or given the place that is kept for it.
  * When none can be started, it is tried again after SPAWN_AGAIN_MS. */
-enum { JUDGING = 4, SPAWN_AGAIN_MS = 1000 };
+enum { JUDGING = 4, SPAWN_AGAIN_MS = 1000, RETIRE_MS = 1000, BURY_MS = 250, SPOKE_MAX = 128 };
 
 extern char **environ;
 
@@ -62,6 +63,12 @@ static void spawn_process(struct pool *pool)
         pool->process_count++;
     }
     pool->alive++;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &pool->processes[slot]};
+    if (epoll_ctl(pool->epoll, EPOLL_CTL_ADD, pair[0], &event) == -1) {
+        log_error("association_process_not_started", "reason=\"epoll\" remedy=\"check the limits of memory\"");
+        pool->spawn_at = clock_mono_ms() + SPAWN_AGAIN_MS;
+        pool_drop(pool, &pool->processes[slot]);
+    }
 }
 
 void pool_drop(struct pool *pool, struct process *p)
@@ -73,15 +80,58 @@ void pool_drop(struct pool *pool, struct process *p)
 }
 
 /* An association process that a signal ended cost its peer the association: people should hear of it. */
-static void bury(void)
+static void bury(struct pool *pool)
 {
     int status;
     pid_t pid;
+    int64_t now = clock_mono_ms();
+    if (now < pool->bury_at) {
+        return; /* the kernel looks at each child in every call */
+    }
+    pool->bury_at = now + BURY_MS;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (WIFSIGNALED(status)) {
             log_error("association_process_died", "pid=%d signal=%d effect=\"its association ended without an answer\" remedy=\"keep its log lines and the core\"",
                       (int)pid, WTERMSIG(status));
         }
+    }
+}
+
+int pool_open(struct pool *p, struct err *e)
+{
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    return p->epoll == -1 ? err_set(e, ERR_IO, errno, "epoll") : 0;
+}
+
+size_t pool_spoke(struct pool *p, struct process **out, size_t most)
+{
+    struct epoll_event events[SPOKE_MAX];
+    int n = epoll_wait(p->epoll, events, most < SPOKE_MAX ? (int)most : SPOKE_MAX, 0);
+    for (int i = 0; i < n; i++) {
+        out[i] = events[i].data.ptr;
+    }
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* A rush leaves processes over, 1.5 MB each. They go slowly, a part of them each second: the next rush may come soon. */
+static void retire(struct pool *pool, int spare)
+{
+    int over = pool->alive - pool->busy - 2 * spare;
+    int64_t now = clock_mono_ms();
+    if (over <= 0 || now < pool->retire_at) {
+        return;
+    }
+    pool->retire_at = now + RETIRE_MS;
+    int count = over / 16 + 1;
+    for (size_t i = pool->process_count; i-- > 0 && count > 0;) {
+        struct process *p = &pool->processes[i];
+        if (p->channel != -1 && !p->busy) {
+            pool_drop(pool, p); /* it sees its channel closed and ends */
+            count--;
+        }
+    }
+    while (pool->process_count > 0 && pool->processes[pool->process_count - 1].channel == -1) {
+        pool->process_count--;
     }
 }
 
@@ -91,7 +141,8 @@ void pool_fill(struct pool *pool)
     for (int i = 0; i < 4 && pool->alive - pool->busy < spare && pool_can_grow(pool) && clock_mono_ms() >= pool->spawn_at; i++) {
         spawn_process(pool);
     }
-    bury();
+    retire(pool, spare);
+    bury(pool);
 }
 
 struct process *pool_idle(struct pool *pool)

@@ -150,7 +150,7 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
             pool_drop(&r->pool, p);
         }
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ADMIT) {
-        door_asked(p, &packet);
+        door_asked(r->door, p, &packet);
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_REFUSED) {
         log_refusal(r, &packet);
     } else if (n != -1 || (errno != EAGAIN && errno != EINTR)) {
@@ -229,21 +229,13 @@ static void housekeeping(struct recorder *r)
 
 static void turn(struct recorder *r, struct group *g, bool accepting)
 {
-    static struct pollfd fds[PROCESSES_MAX + 2];
-    static struct process *owner[PROCESSES_MAX + 2];
-    nfds_t count = 0;
-    fds[count++] = (struct pollfd){stop_fd(), (short)(accepting ? POLLIN : 0), 0};
-    fds[count++] = (struct pollfd){accepting ? door_fd(r->door) : -1, POLLIN, 0};
-    for (size_t i = 0; i < r->pool.process_count; i++) {
-        if (r->pool.processes[i].channel != -1) {
-            owner[count] = &r->pool.processes[i];
-            fds[count++] = (struct pollfd){r->pool.processes[i].channel, POLLIN, 0};
-        }
-    }
-    if (poll(fds, count, door_sleep_ms(r->door, r->looking ? 5 : 500)) > 0) {
-        for (nfds_t i = 2; i < count && g->count < GROUP_MAX; i++) {
-            if (fds[i].revents) {
-                read_process(r, owner[i], g);
+    static struct process *spoke[GROUP_MAX];
+    struct pollfd fds[] = {{stop_fd(), (short)(accepting ? POLLIN : 0), 0}, {accepting ? door_fd(r->door) : -1, POLLIN, 0}, {r->pool.epoll, POLLIN, 0}};
+    if (poll(fds, sizeof fds / sizeof fds[0], door_sleep_ms(r->door, r->looking ? 5 : 500)) > 0) {
+        size_t count = pool_spoke(&r->pool, spoke, GROUP_MAX);
+        for (size_t i = 0; i < count; i++) {
+            if (spoke[i]->channel != -1) {
+                read_process(r, spoke[i], g);
             }
         }
     }
@@ -277,6 +269,7 @@ int recorder_main(const struct config *config)
     rc = rc == 0 ? state_worker_register(r.state, STAGE_RECEIVER, &e) : rc;
     rc = rc == 0 ? handoff_open(&r.handoff, r.home, NULL, "validator", state_worker_name(r.state), &e) : rc;
     rc = rc == 0 ? adoption_begin(&r.adoption, r.home, r.state, &e) : rc;
+    rc = rc == 0 ? pool_open(&r.pool, &e) : rc;
     rc = rc == 0 ? door_open(&r.door, &r.pool, &r.refusals, &e) : rc;
     if (rc != 0) {
         log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);

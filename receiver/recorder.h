@@ -39,10 +39,15 @@ struct pool {
     struct process processes[PROCESSES_MAX];
     size_t process_count; /* slots in use are below it */
     int busy, alive;
-    int64_t spawn_at; /* monotonic: not before */
+    int64_t spawn_at, retire_at, bury_at; /* monotonic: not before */
+    int epoll; /* holds every channel: readable when a process has something to say */
 };
 
-/* Keeps spare_associations processes ready, a few in each call. */
+int pool_open(struct pool *p, struct err *e);
+/* Processes that have something to say, at most `most` (up to 128) of them, each in its turn; their number. Does not wait. */
+size_t pool_spoke(struct pool *p, struct process **out, size_t most);
+
+/* Keeps spare_associations processes ready, a few in each call; ends some of those that a rush has left over, once a second. */
 void pool_fill(struct pool *p);
 /* A process without an association, or NULL; then whether pool_fill() may start another one. */
 struct process *pool_idle(struct pool *p);
