@@ -349,11 +349,13 @@ def waiting(build):
         until(lambda: d.figures()['waiting'] == 0, 10, 'the silent ones are gone after acse_timeout')
         same(len(d.log('connection_refused')), len(d.log('made room|did not come whole')), 'lines about silent connections')
 
-        for name, content in (('HTTP', b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'), ('a greeting of TLS', b'\x16\3\1\0\x20' + bytes(32)), ('P-DATA', b'\4\0\0\0\0\4abcd')):
+        abort, alert = '07000000000400000201', '15030100020228'  # each is told in words that it understands
+        for name, content, answer in (('HTTP', b'GET / HTTP/1.1\r\nHost: x\r\n\r\n', abort), ('P-DATA', b'\4\0\0\0\0\4abcd', abort),
+                                      ('a greeting of TLS', b'\x16\3\1\0\x20' + bytes(32), alert)):
             for _ in range(2):
                 s = d.connect('127.0.0.4')
                 s.sendall(content)
-                same(s.recv(10).hex(), '07000000000400000201', f'the answer to {name}')
+                same(s.recv(10).hex(), answer, f'the answer to {name}')
                 same(s.recv(1), b'', f'the end after {name}')
         d.told_once(r'peer=127\.0\.0\.4 reason="TLS on the port without TLS".*tls_port')
         d.told_once(r'peer=127\.0\.0\.4 reason="no DICOM association request"')
