@@ -94,6 +94,56 @@ int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, i
     return state_end(s, rc, e);
 }
 
+/* One image that cannot be uploaded (a sector of the disk that cannot be read, a person's hold) must not keep the rest of its study away from
+ * HealthImaging. Its object, should an answer have been lost, is deleted by the importer before the batch starts. */
+int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e)
+{
+    enum { MOVE_MAX = 100 };
+    struct late {
+        char id[STATE_ID_SIZE], study[STATE_UID_SIZE], batch[STATE_ID_SIZE];
+        int64_t bytes;
+    } late[MOVE_MAX];
+    int64_t now = clock_wall_ms();
+    int64_t any = 0;
+    size_t count = 0;
+    int step = SQLITE_DONE;
+    static const char look_first[] = "SELECT 1 FROM instance INDEXED BY instance_late WHERE state = 'validated' AND (attempts > 0 OR held = 1) LIMIT 1";
+    *moved = 0;
+    int rc = state_number(s, &any, 0, e, look_first, "");
+    if (rc != 0 || !any || (rc = state_begin(s, e)) != 0) {
+        return rc;
+    }
+    sqlite3_stmt *q = state_prepare(
+        s,
+        "SELECT i.id, i.study_uid, i.file_bytes, i.batch FROM instance AS i INDEXED BY instance_late JOIN batch AS b ON b.id = i.batch "
+        "WHERE i.state = 'validated' AND (i.attempts > 0 OR i.held = 1) AND i.owner IS NULL AND b.state = 'closed' AND b.closed_ms <= ?1 AND EXISTS "
+        "(SELECT 1 FROM instance AS o INDEXED BY instance_batch WHERE o.batch = b.id AND o.state = 'uploaded') LIMIT 100",
+        e);
+    rc = q ? state_bind(q, "i", now - wait_ms) : ERR_DATABASE;
+    while (rc == 0 && count < MOVE_MAX && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        struct late *l = &late[count++];
+        state_column(q, 0, l->id, sizeof l->id);
+        state_column(q, 1, l->study, sizeof l->study);
+        l->bytes = sqlite3_column_int64(q, 2);
+        state_column(q, 3, l->batch, sizeof l->batch);
+    }
+    if (rc == 0 && step != SQLITE_ROW && step != SQLITE_DONE) {
+        rc = state_sql_error(s, e, "look for late instances");
+    }
+    if (q) {
+        (void)sqlite3_reset(q);
+    }
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        char next[STATE_ID_SIZE];
+        rc = state_run(s, NULL, e, "INSERT INTO event (at_ms, instance, batch, who, code, note) VALUES (?1, ?2, ?3, ?4, 'LATE', 'its batch starts without it')",
+                       "ittt", now, late[i].id, late[i].batch, s->worker);
+        rc = rc ? rc : state_assign_batch(s, late[i].id, late[i].study, late[i].bytes, limits, now, next, e);
+    }
+    rc = state_end(s, rc, e);
+    *moved = rc == 0 ? (int)count : 0;
+    return rc;
+}
+
 /* ---- claims ---------------------------------------------------------------------------------------------------------------- */
 
 static enum state_batch_state state_of(const char *name)

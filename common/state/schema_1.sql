@@ -52,6 +52,8 @@ CREATE INDEX instance_release ON instance (ended_ms) WHERE released_ms IS NULL A
 CREATE INDEX instance_dropped ON instance (dropped_ms) WHERE released_ms IS NULL AND dropped_ms IS NOT NULL;
 -- Batches that somebody waits for close at once.
 CREATE INDEX instance_waited ON instance (wait_until_ms) WHERE state = 'uploaded' AND wait_until_ms IS NOT NULL;
+-- What may hold up the others of its batch.
+CREATE INDEX instance_late ON instance (batch) WHERE state = 'validated' AND (attempts > 0 OR held = 1);
 CREATE INDEX instance_held ON instance (batch) WHERE held = 1;
 CREATE INDEX instance_sop ON instance (sop_instance_uid);
 -- What a new row does not have yet costs its insert nothing.

@@ -169,6 +169,9 @@ int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, i
 /* Closes open batches that a sender waits for (success_at = imported) as soon as every instance of it that is waited for is uploaded; others of
  * it still delay its start, not its closing. Costs one index look-up when nobody waits. */
 int state_batches_close_waited(struct state *s, int *closed, struct err *e);
+/* A batch that has been closed for wait_ms goes without those that keep the others waiting: 'validated' ones whose own upload failed again and again,
+ * or that are held. They go to the study's next batch; *moved counts them. Costs one index look-up when there are none. */
+int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e);
 /* What an importer may do next. WORK_START: a STARTING batch, else the CLOSED one that waits longest and has every instance uploaded or
  * out of it; WORK_POLL: RUNNING; WORK_RESULTS: RECONCILING. */
 enum state_batch_work { WORK_START, WORK_POLL, WORK_RESULTS };

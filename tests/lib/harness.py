@@ -194,6 +194,13 @@ class Installation:
         self.supervisor = None
         same(code, 0, 'exit code of up after SIGTERM')
         same(self.living(), [], 'processes left after SIGTERM')
+        self.check_log()
+
+    def check_log(self):
+        """A sanitizer ends one process, which is replaced: only the log tells. With a crash of our own code it is the same."""
+        with open(self.log_path, errors='replace') as log:
+            bad = [line.strip() for line in log if re.search(r'AddressSanitizer|LeakSanitizer|runtime error:|UndefinedBehavior|stack smashing|free\(\): |corrupted', line)]
+        same(bad[:3], [], 'words of a sanitizer in the log')
 
     def living(self):
         """(stage, pid) of every worker whose lock is held: the kernel's word, not the database's."""
@@ -286,6 +293,7 @@ class Installation:
     # ---- what must hold after every test, whatever happened -------------------------------------------------------------
     def check_invariants(self):
         """With the pipeline stopped: database sound, no claims or workers left, no orphan file, no orphan row, evidence complete."""
+        self.check_log()
         same(self.one('PRAGMA integrity_check'), 'ok', 'integrity_check')
         same(self.one('SELECT count(*) FROM instance WHERE owner IS NOT NULL'), 0, 'claimed instances')
         same(self.one('SELECT count(*) FROM batch WHERE owner IS NOT NULL'), 0, 'claimed batches')

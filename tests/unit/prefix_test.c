@@ -206,6 +206,70 @@ static void a_batch_with_a_held_one_is_not_claimed(void **in)
     assert_int_equal(cloud.job_count, 1);
 }
 
+/*
+ * One image of a study cannot be read from the disk, or a person holds it: the others waited for it without an end. After a while their
+ * batch starts without it; it goes on in a batch of its own, and what an answer that was lost left in S3 is not imported.
+ */
+static void a_late_one_does_not_hold_up_its_study(void **in)
+{
+    struct world *w = *in;
+    static const struct state_batch_limits limits = {5000, 10000000000LL, false};
+    char ids[3][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    char key[200];
+    struct state_instance claim;
+    struct err e = {0};
+    struct err why = {ERR_IO, 5, "input/output error"};
+    int moved = 0;
+    int closed = 0;
+    size_t count = 0;
+    int64_t held = 0;
+    int64_t late = 0;
+    for (size_t i = 0; i < 3; i++) {
+        char sop[40];
+        (void)snprintf(sop, sizeof sop, "1.2.3.%zu", i);
+        receive(w->f, sop, (uint32_t)i, ids[i]);
+        assert_int_equal(validate_one(w->f, ids[i]), VERDICT_VALIDATED);
+        if (i == 0) {
+            upload_one(w->f, &claim);
+            (void)snprintf(batch, sizeof batch, "%s", claim.batch);
+        }
+    }
+    assert_int_equal(state_hold(w->f->uploader, ids[2], "ask", &held, &late, &e), 0);
+    assert_int_equal(held, 1);
+    assert_int_equal(state_batches_close(w->m.state, -1000, 600000, &closed, &e), 0);
+    assert_int_equal(state_claim(w->f->uploader, STAGE_UPLOADER, &claim, 1, &count, &e), 0);
+    assert_int_equal(count, 1);
+    run_sql(w, "UPDATE instance SET attempts = 1 WHERE owner IS NOT NULL");
+    (void)snprintf(key, sizeof key, "p/%s/%s.dcm", batch, ids[1]);
+    put_object(key, "image");
+    assert_int_equal(state_batches_leave_late(w->m.state, 600000, &limits, &moved, &e), 0);
+    assert_int_equal(moved, 0); /* not yet */
+    assert_int_equal(state_batches_leave_late(w->m.state, -1000, &limits, &moved, &e), 0);
+    assert_int_equal(moved, 1); /* the held one; the other is in an uploader's hands */
+    assert_int_equal(state_defer(w->f->uploader, &claim, &why, clock_wall_ms() + 600000, &e), 0);
+    assert_int_equal(state_batches_leave_late(w->m.state, -1000, &limits, &moved, &e), 0);
+    assert_int_equal(moved, 1);
+    assert_int_equal(state_batches_leave_late(w->m.state, -1000, &limits, &moved, &e), 0);
+    assert_int_equal(moved, 0);
+    const char *dir[] = {"/spool", "/spool/obj"};
+    for (size_t i = 0; i < 2; i++) {
+        (void)snprintf(key, sizeof key, "%s%s", w->f->home, dir[i]);
+        (void)mkdir(key, 0700);
+    }
+    (void)snprintf(key, sizeof key, "%s/spool/obj/%s.dcm", w->f->home, ids[1]);
+    FILE *f = fopen(key, "w");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 1);
+    assert_string_equal(cloud.jobs[0].job_name, batch);
+    assert_int_equal(cloud.deletes, 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance WHERE state = 'importing'"), 1);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance i JOIN batch b ON b.id = i.batch WHERE i.state = 'validated' AND b.state = 'open'"), 2);
+    assert_int_equal(number(w, "SELECT count(*) FROM event WHERE code = 'LATE'"), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +280,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_import_of_a_retried_one_is_told, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_look_that_fails, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_whole_batch_is_not_looked_at, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_late_one_does_not_hold_up_its_study, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_batch_with_a_held_one_is_not_claimed, world_up, world_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
