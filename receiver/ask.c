@@ -19,8 +19,8 @@ void admission_ask(int channel, const struct packet *job, struct scp_decision *d
         } while (n == -1 && errno == EINTR);
     }
     if (n != (ssize_t)sizeof p || p.kind != PACKET_VERDICT) {
-        *decision = (struct scp_decision){2, 3, 1, 0}; /* the recorder is gone: temporary congestion, the sender comes again */
+        *decision = (struct scp_decision){2, 3, 1, 0, 0}; /* the recorder is gone: temporary congestion, the sender comes again */
     } else if (p.admission.result != 0) {
-        *decision = (struct scp_decision){p.admission.result, p.admission.source, p.admission.reason, 0};
+        *decision = (struct scp_decision){p.admission.result, p.admission.source, p.admission.reason, 0, 0};
     }
 }

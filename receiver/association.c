@@ -48,7 +48,7 @@ static void on_request(void *ctx, const struct scp_request *request, struct scp_
     if (unbound) {
         char title[80];
         char subject[700];
-        *decision = (struct scp_decision){1, 1, 3, 0}; /* calling AE title not recognized (PS3.8 table 9-21) */
+        *decision = (struct scp_decision){1, 1, 3, 0, 0}; /* calling AE title not recognized (PS3.8 table 9-21) */
         report_refusal(a->channel, &a->job, "certificate_not_bound", "calling_ae=%s certificate=%s answer=1/1/3 remedy=\"%s\"",
                        log_text(request->calling, title, sizeof title), log_text(a->secure.facts.subject, subject, sizeof subject), unbound);
     }

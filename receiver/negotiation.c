@@ -131,9 +131,10 @@ void negotiation_request(struct negotiation *n, const struct scp_request *reques
 {
     struct policy_refusal why;
     n->section = config_for_ae(n->config, request->calling);
+    decision->operations_window = (int)config_int_for(n->config, n->section, CFG_OPERATIONS_WINDOW);
     int refusal = policy_request(n->config, request->calling, request->called, &why);
     if (refusal != 0) {
-        reject(n, decision, (struct scp_decision){1, refusal >> 8, refusal & 0xff, 0}, &why);
+        reject(n, decision, (struct scp_decision){1, refusal >> 8, refusal & 0xff, 0, 0}, &why);
     }
 }
 
@@ -141,7 +142,7 @@ void negotiation_user(struct negotiation *n, const struct scp_request *request, 
 {
     struct policy_refusal why;
     if (identify(n, request->identity, &why) != 0) {
-        reject(n, decision, (struct scp_decision){1, 1, 1, 0}, &why); /* PS3.8 has no reason of its own for users */
+        reject(n, decision, (struct scp_decision){1, 1, 1, 0, 0}, &why); /* PS3.8 has no reason of its own for users */
     } else {
         /* PS3.15 B.4: whoever asks for an answer gets one, also when nobody requires users here */
         decision->identity_confirmed = n->job->user_name[0] != '\0';

@@ -1,6 +1,7 @@
 /* adapter - see adapter.h. The only C++ of the product. */
 #include "common/dicom/adapter.h"
 
+#include "common/dicom/associate.h"
 #include "common/dicom/patience.h"
 #include "common/dicom/tls.h"
 #include "common/dicom/wire.h"
@@ -17,6 +18,7 @@
 #include <cstring>
 #include <malloc.h>
 #include <unistd.h>
+#include <vector>
 
 namespace {
 
@@ -27,14 +29,58 @@ struct Session {
     void *ctx;
     T_ASC_Association *association;
     message_link link; /* what was negotiated, for the messages */
+    unsigned char *request; /* the association request as it came */
+    unsigned long request_bytes;
+    bool has_window;
+    associate_window window; /* for the answer */
+};
+
+/* The bytes of DCMTK's answer, with the operations window that DCMTK cannot write. The vector lives until the answer has gone out. */
+const void *with_window(const Session &s, const void *bytes, size_t &count, std::vector<unsigned char> &room)
+{
+    const unsigned char *pdu = static_cast<const unsigned char *>(bytes);
+    if (!s.has_window || count == 0) {
+        return bytes;
+    }
+    room.assign(pdu, pdu + count);
+    room.resize(count + ASSOCIATE_WINDOW_BYTES);
+    const size_t longer = associate_add_window(room.data(), count, &s.window);
+    if (longer == 0) { /* no A-ASSOCIATE-AC */
+        return bytes;
+    }
+    count = longer;
+    return room.data();
+}
+
+/* DCMTK's own connection, but for the answer. */
+class PlainConnection : public DcmTCPConnection {
+public:
+    PlainConnection(int fd, const Session *session) : DcmTCPConnection(fd), session_(session) {}
+    ssize_t write(void *bytes, size_t count) override
+    {
+        std::vector<unsigned char> room;
+        size_t longer = count;
+        const char *p = static_cast<const char *>(with_window(*session_, bytes, longer, room));
+        for (size_t sent = 0; sent < longer;) {
+            const ssize_t n = DcmTCPConnection::write(const_cast<char *>(p) + sent, longer - sent);
+            if (n <= 0) {
+                return n;
+            }
+            sent += static_cast<size_t>(n);
+        }
+        return static_cast<ssize_t>(count);
+    }
+
+private:
+    const Session *session_;
 };
 
 /* DCMTK's view of a connection whose handshake is done: it reads the association request and writes its answer through this. What the
  * peer's request may take in all is acse_timeout_s. */
 class SecureConnection : public DcmTransportConnection {
 public:
-    SecureConnection(int fd, const scp_config *config)
-        : DcmTransportConnection(fd), fd_(fd), session_(config->tls), transport_(tls_transport(config->tls)),
+    SecureConnection(int fd, const Session *session, const scp_config *config)
+        : DcmTransportConnection(fd), fd_(fd), answering_(session), session_(config->tls), transport_(tls_transport(config->tls)),
           deadline_ms_(clock_mono_ms() + config->acse_timeout_s * 1000LL), network_ms_(config->network_timeout_s * 1000)
     {
     }
@@ -43,7 +89,13 @@ public:
     OFCondition clientSideHandshake() override { return EC_IllegalCall; }
     OFCondition renegotiate(const char *) override { return EC_IllegalCall; }
     ssize_t read(void *buffer, size_t size) override { return transport_.read(transport_.ctx, buffer, size, left()); }
-    ssize_t write(void *bytes, size_t count) override { return transport_.write(transport_.ctx, bytes, count, network_ms_); }
+    ssize_t write(void *bytes, size_t count) override
+    {
+        std::vector<unsigned char> room;
+        size_t longer = count;
+        const void *p = with_window(*answering_, bytes, longer, room);
+        return transport_.write(transport_.ctx, p, longer, network_ms_) == static_cast<ssize_t>(longer) ? static_cast<ssize_t>(count) : -1;
+    }
     void close() override { closeTransportConnection(); }
     void closeTransportConnection() override
     {
@@ -70,19 +122,26 @@ private:
         return ms > 0 ? static_cast<int>(ms) : 0;
     }
     int fd_;
+    const Session *answering_;
     tls_session *session_;
     message_transport transport_;
     long long deadline_ms_;
     int network_ms_;
 };
 
-class SecureLayer : public DcmTransportLayer {
+class Layer : public DcmTransportLayer {
 public:
-    explicit SecureLayer(const scp_config *config) : config_(config) {}
-    DcmTransportConnection *createConnection(DcmNativeSocketType fd, OFBool) override { return new SecureConnection(fd, config_); }
+    explicit Layer(const Session *session) : session_(session) {}
+    DcmTransportConnection *createConnection(DcmNativeSocketType fd, OFBool) override
+    {
+        if (session_->config->tls) {
+            return new SecureConnection(fd, session_, session_->config);
+        }
+        return new PlainConnection(fd, session_);
+    }
 
 private:
-    const scp_config *config_;
+    const Session *session_;
 };
 
 /* Before the close, so that the peer gets our last PDU. */
@@ -141,7 +200,8 @@ OFCondition answer(Session &s, DUL_PRESENTATIONCONTEXT *context)
     kept.accepted = true;
     OFStandard::strlcpy(kept.abstract_syntax, context->abstractSyntax, sizeof kept.abstract_syntax);
     OFStandard::strlcpy(kept.transfer_syntax, syntaxes[chosen], sizeof kept.transfer_syntax);
-    return ASC_acceptPresentationContext(params, id, kept.transfer_syntax, told_already ? ASC_SC_ROLE_DEFAULT : ASC_SC_ROLE_SCU);
+    const bool silent = told_already || associate_selects_no_role(s.request, s.request_bytes, context->abstractSyntax);
+    return ASC_acceptPresentationContext(params, id, kept.transfer_syntax, silent ? ASC_SC_ROLE_DEFAULT : ASC_SC_ROLE_SCU);
 }
 
 /* Tells storage SCUs that asked what we are (PS3.4 table B.3-2): level 2, digital signatures not judged, no element coerced. One answer
@@ -228,7 +288,7 @@ bool admit(Session &s, scp_decision &decision)
     char name[256] = "";
     ASC_getAPTitles(params, calling, sizeof calling, called, sizeof called, nullptr, 0);
     if (ASC_getApplicationContextName(params, name, sizeof name).bad() || std::strcmp(name, UID_StandardApplicationContext) != 0) {
-        decision = {1, 1, 2, 0};
+        decision = {1, 1, 2, 0, 0};
         return false;
     }
     scp_identity identity = {};
@@ -254,14 +314,23 @@ bool admit(Session &s, scp_decision &decision)
     if (decision.result == 0 && decision.identity_confirmed && asked && asked->isPosResponseRequested()) {
         params->DULparams.ackUserIdentNeg = new UserIdentityNegotiationSubItemAC; /* ASC_setIdentAC is declared, but not in the library */
     }
+    if (decision.result == 0 && decision.operations_window > 1 && associate_read_window(s.request, s.request_bytes, &s.window)) {
+        /* PS3.7 D.3.3.3: never more than was proposed, 0 is no limit. We ask for one thing at a time. */
+        const unsigned most = static_cast<unsigned>(decision.operations_window);
+        s.window.invoked = s.window.invoked == 0 || s.window.invoked > most ? most : s.window.invoked;
+        s.window.performed = 1;
+        s.has_window = true;
+    }
     return decision.result == 0;
 }
 
 int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct err *e)
 {
+    void *request = nullptr;
     patience_begin(s.fd, s.config->acse_timeout_s);
-    OFCondition cond = ASC_receiveAssociation(network, &s.association, static_cast<long>(s.config->maximum_pdu_bytes), nullptr, nullptr,
-                                              s.config->tls ? OFTrue : OFFalse);
+    OFCondition cond = ASC_receiveAssociation(network, &s.association, static_cast<long>(s.config->maximum_pdu_bytes), &request,
+                                              &s.request_bytes, s.config->tls ? OFTrue : OFFalse);
+    s.request = static_cast<unsigned char *>(request);
     patience_end();
     if (cond.bad()) {
         std::snprintf(outcome, size, "no association: %s", cond.text());
@@ -307,8 +376,8 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
                  struct err *e)
 {
     T_ASC_Network *network = nullptr;
-    Session s = {fd, config, ops, ctx, nullptr, {}};
-    SecureLayer layer(config);
+    Session s = {fd, config, ops, ctx, nullptr, {}, nullptr, 0, false, {}};
+    Layer layer(&s);
     s.link.transport = config->tls ? tls_transport(config->tls) : wire_transport(&s.fd);
     s.link.config = config;
     s.link.ops = ops;
@@ -327,9 +396,7 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
             rc = err_set(e, ERR_PROTOCOL, 0, "%s", cond.text());
             close(fd);
         } else {
-            if (config->tls) {
-                ASC_setTransportLayer(network, &layer, 0);
-            }
+            ASC_setTransportLayer(network, &layer, 0);
             rc = run(s, network, outcome, outcome_size, e);
         }
         if (s.association) {
@@ -342,6 +409,7 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
         std::snprintf(outcome, outcome_size, "failed: exception in the protocol library");
         rc = err_set(e, ERR_PROTOCOL, 0, "exception in the protocol library");
     }
+    delete[] reinterpret_cast<char *>(s.request);
     malloc_trim(0); /* the lists of a large request take a hundred times its size */
     return rc;
 }

@@ -62,6 +62,7 @@ struct scp_decision { /* zeroes: accept */
     int result; /* 0 accept, 1 reject for good, 2 reject for now (PS3.8 table 9-21) */
     int source, reason;
     int identity_confirmed; /* the user identity was checked: the positive response is sent if it was asked for */
+    int operations_window;  /* operations that the peer may have outstanding if it asks; below 2: no window is negotiated */
 };
 
 enum { SCP_REFUSE_ABSTRACT_SYNTAX = -1, SCP_REFUSE_TRANSFER_SYNTAXES = -2, SCP_REFUSE_USER = -3 };

@@ -29,6 +29,8 @@
     X(CFG_TRANSFER_SYNTAXES, "transfer_syntaxes", "", TEXT, "as-proposed", 1, 4000, "list",                            \
       "transfer syntaxes to accept in the order of preference: UIDs, keywords such as JPEGLosslessSV1, uncompressed, " \
       "lossless, lossy, video, importable; as-proposed: the sender's order, what HealthImaging imports first")         \
+    X(CFG_OPERATIONS_WINDOW, "operations_window", "", INT, "16", 1, 65535, "count",                                    \
+      "operations that a sender may have outstanding on an association if it asks for a window; 1: none is negotiated") \
     X(CFG_REQUIRE_USER_IDENTITY, "require_user_identity", "", TEXT, "off", 1, 16, "off|username|passcode",             \
       "refuse associations without a user of user_file: named, or with the right passcode, too")                       \
     X(CFG_ALLOWED_USERS, "allowed_users", "", TEXT, "", 0, 4000, "list",                                               \
@@ -223,6 +225,7 @@
     X(CFG_SUPPORTED_SOP_CLASS_UIDS)                                                                                    \
     X(CFG_REFUSED_SOP_CLASSES)                                                                                         \
     X(CFG_TRANSFER_SYNTAXES)                                                                                           \
+    X(CFG_OPERATIONS_WINDOW)                                                                                           \
     X(CFG_REQUIRE_USER_IDENTITY)                                                                                       \
     X(CFG_ALLOWED_USERS)                                                                                               \
     X(CFG_MAXIMUM_OBJECT_MB)                                                                                           \

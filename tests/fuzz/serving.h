@@ -50,6 +50,7 @@ static void serving_request(void *ctx, const struct scp_request *request, struct
     if (request->context_count < 0) {
         abort();
     }
+    decision->operations_window = 3;
     if (request->identity) {
         const struct scp_identity *identity = request->identity;
         if (identity->type < 1 || identity->type > 6) {
@@ -60,7 +61,7 @@ static void serving_request(void *ctx, const struct scp_request *request, struct
         decision->identity_confirmed = identity->response_requested;
     }
     if (strncmp(request->called, "NOBODY", 6) == 0) {
-        *decision = (struct scp_decision){1, 1, 7, 0};
+        *decision = (struct scp_decision){1, 1, 7, 0, 0};
     }
 }
 

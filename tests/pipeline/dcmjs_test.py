@@ -36,7 +36,7 @@ def test(build):
         same((told['accepted'], told['statuses']), (True, [0] * 10), 'C-STORE')
         until(lambda: it.one('SELECT count(*) FROM instance') == 10, 5, 'ten rows')
         told = run(files=study[10:30], options={'asyncOps': {'maxAsyncOpsInvoked': 5, 'maxAsyncOpsPerformed': 5}})
-        same((told['accepted'], told['statuses']), (True, [0] * 20), 'C-STORE with a proposed window of five')
+        same((told['accepted'], told['async'], told['statuses']), (True, [5, 1], [0] * 20), 'C-STORE with a window of five')
         until(lambda: it.one('SELECT count(*) FROM instance') == 30, 5, 'thirty rows')
 
         def identity(kind, passcode='', response=True):

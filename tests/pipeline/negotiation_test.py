@@ -193,6 +193,8 @@ def roles(it):
     same(ask([CT, CT, MR], role(CT, 1, 1)), ([0, 0, 0], scu_only), 'one answer for a SOP class with two contexts')
     same(ask([CT, MR], role(MR, 0, 1)), ([0, USER_REJECTION], []), 'the role SCP of another class')
     same(ask([CT], role(US, 1, 1)), ([0], []), 'the role of a class that is not proposed')
+    same(ask([CT], role(CT, 0, 0)), ([0], []), 'neither role: as if none were proposed')
+    same(ask([CT, MR], role(CT, 0, 0), role(MR, 1, 1)), ([0, 0], [role(MR, 1, 0)[1]]), 'neither role for one class, both for another')
     logged(it, 'contexts_refused', 'sop_classes="CTImageStorage"', 'SCP', count=1)
 
 
@@ -201,15 +203,29 @@ def extended_negotiation(it):
                      user=[extended(CT, b'\3\0\0\0\2\0'), extended(scu.VERIFICATION, b'\1'), extended('1.2.840.10008.5.1.4.1.2.1.1', b'\1'), extended(US, b''),
                            (0x57, struct.pack('>H', len(MR)) + MR.encode() + struct.pack('>H', 15) + b'1.2.840.10008.4' + b'\0\0'), (0x53, b'\0\7\0\7'), (0x77, b'who knows')])
     same(answer.items.get(0x56), [extended(CT, b'\2\0\0\0\0\0')[1]], 'the answer of storage: level 2')
-    same([k for k in (0x53, 0x54, 0x57, 0x59, 0x77) if k in answer.items], [], 'items that are not answered')
+    same([k for k in (0x54, 0x57, 0x59, 0x77) if k in answer.items], [], 'items that are not answered')
+    same(answer.items.get(0x53), [b'\0\7\0\1'], 'the window')
     same([c[0] for c in answer.contexts], [0, 0, 0, 0, NO_ABSTRACT], 'its contexts')
     part10 = scu.read_part10(it.study[2])
     same(answer.peer.store(part10), 0, 'C-STORE after extended negotiation')
     answer.close()
 
 
+def window(it):
+    configure(it, '[ae NARROW]\noperations_window = 4\n[ae SYNC]\noperations_window = 1\n')
+    for calling, proposed, expected in (('ANY', (5, 3), (5, 1)), ('ANY', (0, 0), (16, 1)), ('ANY', (1, 1), (1, 1)), ('ANY', (500, 1), (16, 1)), ('NARROW', (0, 7), (4, 1)), ('NARROW', (3, 1), (3, 1))):
+        answer = propose(it.port, [(CT, [EXPLICIT])], calling=calling, user=[(0x53, struct.pack('>HH', *proposed))])
+        same([struct.unpack('>HH', w) for w in answer.items.get(0x53, [])], [expected], f'{calling} proposes a window of {proposed}')
+        same(answer.peer.store(scu.read_part10(it.study[0])), 0, 'C-STORE in a window')
+        answer.close()
+    for calling, item in (('SYNC', (0x53, b'\0\5\0\5')), ('ANY', (0x53, b'\0\5')), ('ANY', (0x55, b'TESTSCU'))):
+        answer = propose(it.port, [(CT, [EXPLICIT])], calling=calling, user=[item])
+        same((answer.kind, answer.items.get(0x53)), ('accepted', None), f'no window for {calling} with {item}')
+        answer.close()
+
+
 def pipelined(it):
-    """A sender that does not wait: requests are answered in order. Nothing was negotiated, so this is only what a liberal receiver does."""
+    """A sender that does not wait: requests are answered in order, more of them than the window allows, too."""
     answer = propose(it.port, [(CT, [EXPLICIT])], user=[(0x53, struct.pack('>HH', 0, 0))])
     peer, part10 = answer.peer, scu.read_part10(it.study[0])
     for number in range(1, 21):
@@ -316,7 +332,7 @@ def with_dcmtk(it, secret, wrong):
     check(code != 0 and 'Association Rejected' in output, f'storescu with a wrong passcode: {output[-400:]}')
     code, output = send('ANY', '-usr', 'stranger', '-rsp')
     same(code, 0, f'storescu with a name where none is required: {output[-400:]}')
-    until(lambda: it.query("SELECT user_name, user_checked FROM association WHERE calling_ae = 'ANY' AND stored = 1") == [('stranger', 0)], 5, 'a name that was not checked')
+    until(lambda: it.query("SELECT user_name, user_checked FROM association WHERE calling_ae = 'ANY' AND user_name = 'stranger'") == [('stranger', 0)], 5, 'a name that was not checked')
     ticket = os.path.join(it.work, 'ticket')
     with open(ticket, 'wb') as f:
         f.write(bytes(range(256)) * 8)
@@ -365,7 +381,7 @@ def wrong_settings(it):
 def test(build):
     with Installation(build, 'negotiation', counts={'validator': 0, 'uploader': 0, 'importer': 0}) as it:
         it.study = make_study(os.path.join(it.work, 'study'), 4, 2000, 3)
-        for part in (titles, sop_classes, transfer_syntaxes, numbers, roles, extended_negotiation, pipelined, users, wrong_settings):
+        for part in (titles, sop_classes, transfer_syntaxes, numbers, roles, extended_negotiation, window, pipelined, users, wrong_settings):
             began = time.monotonic()
             part(it)
             say(f'{part.__name__}: {time.monotonic() - began:.1f} s')
