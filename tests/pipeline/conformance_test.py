@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from harness import TOP, Installation, LeftOut, check, main, make_study, same, say, until  # noqa: E402
+import commitment  # noqa: E402
 import scu  # noqa: E402
 from negotiate import connect, propose, request  # noqa: E402
 
@@ -23,6 +24,12 @@ EXPLICIT_LE = '1.2.840.10008.1.2.1'
 # Which test provokes what the statement lists and this one does not: (file below tests/, a line in it).
 ELSEWHERE = {
     ('A-ASSOCIATE-RJ', '1 1 1'): ('pipeline/negotiation_test.py', 'NO_USER = (1, 1, 1)'),
+    **{('status', s): ('pipeline/commitment_test.py', f'(0x{int(s, 16):x}, dict(') for s in ('0112', '0115', '0118', '0123', '0213')},
+    ('failure reason', '0110'): ('pipeline/commitment_test.py', 'odd[1]: commitment.PROCESSING_FAILURE}'),
+    ('failure reason', '0112'): ('pipeline/commitment_test.py', "'1.2.3.4.5': commitment.NO_SUCH_INSTANCE"),
+    ('failure reason', '0119'): ('pipeline/commitment_test.py', 'references[1][1]: commitment.CLASS_CONFLICT'),
+    ('failure reason', '0131'): ('pipeline/commitment_test.py', 'references[0][1]: commitment.DUPLICATE_TRANSACTION}'),
+    ('failure reason', '0213'): ('pipeline/commitment_test.py', 'commitment.RESOURCE_LIMITATION'),
     ('A-ABORT', '0'): ('pipeline/protocol_test.py', "return 'abort', 2, 0"),
     ('A-ABORT', '1'): ('pipeline/protocol_test.py', "return 'abort', 2, 1"),
     ('A-ABORT', '2'): ('pipeline/protocol_test.py', "return 'abort', 2, 2"),
@@ -141,6 +148,35 @@ def general(it, rows):
     same(propose(it.port, contexts, user=[(0x77, bytes(room - size))]).kind, 'closed', f'an association request over {room} bytes')
 
 
+def items(it, rows):
+    """Section 3.3.5: each feature is proposed, and answered as its row says."""
+    uid = struct.pack('>H', len(CT)) + CT.encode()
+
+    def answered(kind, content, to):
+        answer = propose(it.port, [(CT, [EXPLICIT_LE]), (scu.VERIFICATION, [scu.IMPLICIT_LE])], user=[(kind, content)])
+        same((answer.kind, [c[0] for c in answer.contexts]), ('accepted', [0, 0]), f'an association with the item {kind:02X}H')
+        answer.close()
+        return answer.items.get(to, [])
+    known = {
+        '54H': lambda: same(answered(0x54, uid + b'\1\1', 0x54), [uid + b'\1\0'], 'roles: SCU yes, SCP no'),
+        '56H': lambda: (same(answered(0x56, uid + bytes((1, 0, 3, 0, 1, 0)), 0x56), [uid + bytes((2, 0, 0, 0, 0, 0))], 'extended negotiation of a storage class'),
+                        same(answered(0x56, struct.pack('>H', 17) + scu.VERIFICATION.encode() + b'\1\0', 0x56), [], 'extended negotiation of another class')),
+        '57H': lambda: same(answered(0x57, uid + struct.pack('>H', 17) + b'1.2.840.10008.4.2' + bytes(2), 0x57), [], 'common extended negotiation'),
+        '53H': lambda: (same(answered(0x53, struct.pack('>HH', 8, 8), 0x53), [struct.pack('>HH', 8, 1)], 'asynchronous operations window'),
+                        same(answered(0x53, bytes(4), 0x53), [struct.pack('>HH', int(presets()['operations_window']), 1)], 'a window without limit')),
+        '58H': lambda: (same(answered(0x58, b'\1\1\0\4user\0\0', 0x59), [b'\0\0'], 'a user\'s name, response asked for'),
+                        same(answered(0x58, b'\2\0\0\4user\0\6secret', 0x59), [], 'name and passcode, no response asked for'),
+                        same(answered(0x58, b'\5\1\0\5a.b.c\0\0', 0x59), [], 'a JSON web token')),
+    }
+    listed = {m for r in rows for m in re.findall(r'\((5[0-9A-F]H)\)', r['feature'])}
+    same(sorted(listed ^ set(known)), [], 'user information items of section 3.3.5 and those that are tried')
+    for number in sorted(listed):
+        known[number]()
+    answer = propose(it.port, [(CT, [EXPLICIT_LE]), (scu.VERIFICATION, [scu.IMPLICIT_LE])], user=[(0x54, uid + b'\0\1')])
+    same([c[0] for c in answer.contexts], [1, 0], 'a context for which only the role SCP was proposed')
+    answer.close()
+
+
 # ---- what is answered -------------------------------------------------------------------------------------------------------------------
 def rejections(it):
     """-> every (result, source, reason) that was provoked"""
@@ -190,6 +226,19 @@ def statuses(it, study):
     return seen
 
 
+def unrecorded(it, study):
+    """The database has lost its name: nothing can be recorded, and nothing is promised -> the statuses."""
+    image = scu.read_part10(study[1])
+    a = commitment.connect(it.port, 'CT1', more=[(CT, EXPLICIT_LE)])
+    os.rename(it.database, it.database + '.away')
+    seen = {f'{commitment.ask(a, "2.25.8", [(CT, "2.25.9")]):04X}', f'{a.store(image):04X}'}
+    os.rename(it.database + '.away', it.database)
+    same(seen, {'0110', 'A700'}, 'statuses of N-ACTION and C-STORE that cannot be recorded')
+    until(lambda: a.store(image) == 0, 5, 'an image is stored when the database is there again')
+    a.release()
+    return seen
+
+
 def restart(it, **settings):
     it.stop()
     it.configure(**settings)
@@ -232,20 +281,27 @@ def test(build):
     tables = sections()
     defaults(text)
     status_rows = {r['status']: r for number in tables for r in tables[number] if 'status' in r}
-    in_sources = {f'{int(c, 16):04X}' for c in re.findall(r'SCP_[A-Z_]+ = 0x([0-9a-f]{4})\b', open(os.path.join(TOP, 'common/dicom/adapter.h')).read())}
-    same(sorted(in_sources - set(status_rows)), [], 'status codes of common/dicom/adapter.h that the statement does not list')
+    reasons = {r['failure reason'] for r in tables['3.7.2']}
+    headers = ''.join(open(os.path.join(TOP, 'common', name)).read() for name in ('dicom/adapter.h', 'dicom/commitment.h', 'state/commitments.h'))
+    in_sources = {kind: {f'{int(c, 16):04X}' for k, c in re.findall(r'\b([A-Z]+)_[A-Z_]+ = 0x([0-9a-f]{4})\b', headers) if k == kind}
+                  for kind in ('SCP', 'COMMITMENT', 'REASON')}
+    check(min(map(len, in_sources.values())) > 3, 'the status codes in the headers are not understood')
+    same(sorted((in_sources['SCP'] | in_sources['COMMITMENT']) - set(status_rows)), [], 'status codes of common/dicom that the statement does not list')
+    same(sorted(in_sources['REASON'] ^ reasons), [], 'failure reasons of common/state and of the statement')
     with Installation(build, 'conformance', {'spool_free_mb': 1}, counts={'validator': 0, 'uploader': 0, 'importer': 0}) as it:
         study = make_study(os.path.join(it.work, 'study'), 2, 2000, 3)
         it.start()
         sop_classes(it, tables['3.1'])
         transfer_syntaxes(it, tables['3.2'])
         general(it, tables['3.3.1'])
+        items(it, tables['3.3.5'])
         seen = rejections(it)
         provoked('A-ASSOCIATE-RJ', {' '.join(r[c].split()[0] for c in ('result', 'source', 'reason')) for r in tables['3.5.1']}, {' '.join(s) for s in seen})
-        provoked('status', {s for s in status_rows if s != '-'}, statuses(it, study))
+        provoked('status', set(status_rows), statuses(it, study) | unrecorded(it, study))
+        provoked('failure reason', reasons, set())
         provoked('A-ABORT', {r['reason'].split()[0] for r in tables['3.5.5']}, set())
         times(it)
-        until(lambda: it.one("SELECT count(*) FROM instance WHERE state = 'received'") == 1, 5, 'one instance was stored')
+        until(lambda: it.one("SELECT count(*) FROM instance WHERE state = 'received'") >= 2, 5, 'two instances were stored')
         it.stop()
 
 
