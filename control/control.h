@@ -31,6 +31,7 @@ struct request {
 
 int command_up(struct request *q);
 int command_scale(struct request *q);
+int command_reload(struct request *q);
 int command_config(struct request *q);
 int command_status(struct request *q);
 int command_studies(struct request *q);
@@ -67,6 +68,8 @@ struct living {
 };
 /* Fills out with up to limit living workers sorted by name; returns the count. A missing directory has none. */
 size_t workers_living(const char *home, struct living *out, size_t limit);
+/* A number in a lock file is only a hint: is that process a program of this stage? Guards against foreign pid namespaces. */
+bool process_is_stage(pid_t pid, enum state_stage stage);
 /* True while the lock of that worker is held. */
 bool worker_is_living(const char *home, const char *name);
 /* True if `up` runs on this home. */

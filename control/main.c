@@ -19,6 +19,9 @@ static const struct command {
      "A new `up` after a crash of the old one takes over the stages that still run."},
     {"scale", command_scale, 2, 2, 0, "scale receiver|validator|uploader|importer N", "change the number of processes of a stage",
      "N is 0 to 64. Fewer: the newest processes finish what they have in hand and end."},
+    {"reload", command_reload, 0, 0, 0, "reload", "let the running stages take over changed settings",
+     "Receivers do so at once, associations that stand end with the old ones; the other stages finish what they have in hand first.\n"
+     "Ports, address and home need a new start. Exit code 1 if a setting is wrong: then nothing changes."},
     {"status", command_status, 0, 0, OPT_JSON, "status [--json]", "counts by state, workers, batches, disk, warnings",
      "Works with the pipeline stopped. Lines that begin with WARN want a look. The JSON form is a contract (schema 1)."},
     {"studies", command_studies, 0, 0, OPT_JSON | OPT_LIMIT, "studies [--json] [--limit N]", "the latest studies and how they stand",

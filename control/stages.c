@@ -70,6 +70,23 @@ size_t workers_living(const char *home, struct living *out, size_t limit)
     return count;
 }
 
+bool process_is_stage(pid_t pid, enum state_stage stage)
+{
+    char link[64];
+    char target[PATH_SIZE];
+    char wanted[64];
+    (void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)pid);
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    if (n <= 0) {
+        return false;
+    }
+    target[n] = '\0';
+    const char *base = strrchr(target, '/');
+    int length = snprintf(wanted, sizeof wanted, "/storescp-%s", state_stage_name(stage));
+    /* after an upgrade the old program reads "... (deleted)" */
+    return base && strncmp(base, wanted, (size_t)length) == 0 && (base[length] == '\0' || base[length] == ' ');
+}
+
 bool worker_is_living(const char *home, const char *name)
 {
     char path[PATH_SIZE];

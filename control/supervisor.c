@@ -95,24 +95,6 @@ static unsigned long long process_began(pid_t pid)
     return p ? strtoull(p + 1, NULL, 10) : 0;
 }
 
-/* A number in a lock file is only a hint: is that process a program of this stage? Guards against foreign pid namespaces. */
-static bool process_is_stage(pid_t pid, const struct stage *g)
-{
-    char link[64];
-    char target[PATH_SIZE];
-    char wanted[64];
-    (void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)pid);
-    ssize_t n = readlink(link, target, sizeof target - 1);
-    if (n <= 0) {
-        return false;
-    }
-    target[n] = '\0';
-    const char *base = strrchr(target, '/');
-    int length = snprintf(wanted, sizeof wanted, "/storescp-%s", stage_name(g));
-    /* after an upgrade the old program reads "... (deleted)" */
-    return base && strncmp(base, wanted, (size_t)length) == 0 && (base[length] == '\0' || base[length] == ' ');
-}
-
 /* ---- processes --------------------------------------------------------------------------------------------------------- */
 
 static int start(struct supervisor *s, struct stage *g)
@@ -193,7 +175,7 @@ static void look_ready(const struct stage *g, struct process *p)
 static void signal_one(const struct supervisor *s, const struct stage *g, const struct process *p, int signal_number)
 {
     /* an adopted number is only used while its lock is held: nobody else can have it then */
-    if (!p->adopted || (worker_is_living(s->home, p->name) && process_is_stage(p->pid, g))) {
+    if (!p->adopted || (worker_is_living(s->home, p->name) && process_is_stage(p->pid, g->which))) {
         (void)kill(p->pid, signal_number);
     }
 }
@@ -233,6 +215,23 @@ static void buried(struct stage *g, const struct process *p, int status)
     }
 }
 
+/* Has an adopted process ended? After `reload` it is the same process with a new worker's name. */
+static bool adopted_is_dead(const struct supervisor *s, const struct stage *g, struct process *p)
+{
+    static struct living found[WORKERS_MAX];
+    if (worker_is_living(s->home, p->name)) {
+        return false;
+    }
+    size_t count = workers_living(s->home, found, WORKERS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (found[i].pid == p->pid && found[i].stage == g->which) {
+            memcpy(p->name, found[i].name, sizeof p->name);
+            return false;
+        }
+    }
+    return !process_is_stage(p->pid, g->which); /* it may be between the two names */
+}
+
 /* Looks after every process of a stage: readiness, death, a drain that takes too long. */
 static void look_after(struct supervisor *s, struct stage *g, bool look_at_adopted)
 {
@@ -241,7 +240,7 @@ static void look_after(struct supervisor *s, struct stage *g, bool look_at_adopt
         struct process *p = &g->slots[i];
         int status = -1;
         look_ready(g, p);
-        bool is_dead = p->adopted ? look_at_adopted && !worker_is_living(s->home, p->name) : waitpid(p->pid, &status, WNOHANG) == p->pid;
+        bool is_dead = p->adopted ? look_at_adopted && adopted_is_dead(s, g, p) : waitpid(p->pid, &status, WNOHANG) == p->pid;
         if (is_dead) {
             buried(g, p, status);
             forget(g, i--);
@@ -287,7 +286,7 @@ static int adopt(struct supervisor *s)
             is_known = is_known || g->slots[k].pid == found[i].pid;
         }
         unsigned long long began = process_began(found[i].pid);
-        if (is_known || g->count == SLOTS || began == 0 || began > s->began_ticks || !process_is_stage(found[i].pid, g)) {
+        if (is_known || g->count == SLOTS || began == 0 || began > s->began_ticks || !process_is_stage(found[i].pid, g->which)) {
             continue;
         }
         memmove(&g->slots[1], &g->slots[0], (size_t)g->count * sizeof g->slots[0]); /* older than our own children */

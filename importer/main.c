@@ -6,6 +6,7 @@
  */
 #include "common/handoff/handoff.h"
 #include "common/runtime/log.h"
+#include "common/runtime/reload.h"
 #include "common/runtime/runtime.h"
 #include "importer/importer.h"
 
@@ -115,6 +116,7 @@ static int start(struct process *p, const char *home, struct err *e)
     m->again.limits.max_bytes = config_int(m->config, CFG_BATCH_MAX_MB) * 1000000;
     const char *home_path = config_home(m->config);
     rc = stop_install(e);
+    rc = rc ? rc : reload_install(e);
     rc = rc ? rc : aws_client_open(&m->aws, m->config, e);
     rc = rc ? rc : state_open(&m->state, home_path, e);
     rc = rc ? rc : state_worker_register(m->state, STAGE_IMPORTER, e);
@@ -135,6 +137,7 @@ static void work(struct process *p)
         if (!any && !m->broken) {
             (void)handoff_wait(p->handoff, (int)config_int(m->config, CFG_SWEEP_MS), &stop, 1);
         }
+        reload_look(config_home(m->config), check_settings);
     }
 }
 
@@ -177,5 +180,6 @@ int main(int argc, char **argv)
     log_info("stopped", "worker=%s", state_worker_name(p.m.state));
     bool broken = p.m.broken;
     end(&p);
+    reload_exec(argv);
     return broken ? 1 : 0;
 }

@@ -2,6 +2,7 @@
 #include "receiver/admission.h"
 
 #include "common/runtime/config.h"
+#include "receiver/pressure.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +10,7 @@
 enum { PERMANENT = 1, TRANSIENT = 2 };
 /* sources and reasons of PS3.8 table 9-21 */
 enum { BY_USER = 1, BY_PRESENTATION = 3 };
-enum { CALLING_TITLE_NOT_RECOGNIZED = 3, LOCAL_LIMIT_EXCEEDED = 2 };
+enum { CALLING_TITLE_NOT_RECOGNIZED = 3, TEMPORARY_CONGESTION = 1, LOCAL_LIMIT_EXCEEDED = 2 };
 
 __attribute__((format(printf, 6, 7)))
 static void reject(struct admission_verdict *out, int result, int source, int reason, const char *setting, const char *format, ...)
@@ -36,6 +37,9 @@ void admission_judge(const struct config *config, const struct admission_facts *
     const long long of_address = config_int(config, CFG_ASSOCIATIONS_PER_ADDRESS);
     if (networks[0] && !cidr_holds(networks, &f->from)) {
         reject(out, PERMANENT, BY_USER, CALLING_TITLE_NOT_RECOGNIZED, "allowed_addresses", "this AE title may not come from this address");
+    } else if (f->step == PRESSURE_REJECT && !(f->reserve_is_left && config_bool_for(config, section, CFG_PRIORITY))) {
+        reject(out, TRANSIENT, BY_PRESENTATION, TEMPORARY_CONGESTION, f->is_backlog ? "backlog_reject_count or backlog_reject_mb" : "spool_reject_free_mb",
+               "%s", f->is_backlog ? "too much waits to be uploaded" : "the spool's disk is nearly full");
     } else if (f->open >= most) {
         reject(out, TRANSIENT, BY_PRESENTATION, LOCAL_LIMIT_EXCEEDED, "maximum_associations", "%lld associations are open", most);
     } else if (f->open >= most - kept) {

@@ -16,6 +16,8 @@ struct scp_decision;
 struct admission_facts {
     const char *calling; /* spaces at the ends do not count */
     struct cidr_address from;
+    int step;             /* enum pressure_step */
+    bool is_backlog, reserve_is_left;
     int open, of_ae, of_address; /* admitted associations: all, of this calling AE title, from this address; without this one */
 };
 

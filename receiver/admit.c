@@ -29,7 +29,9 @@ static void log_rejected(struct door *d, const struct process *p, const struct a
 
 static void answer(struct door *d, struct process *p)
 {
-    struct admission_facts facts = {.calling = p->calling, .from = p->from};
+    struct admission_facts facts = {.calling = p->calling, .from = p->from, .step = atomic_load(&d->pool->told->step),
+                                    .is_backlog = atomic_load(&d->pool->told->is_backlog),
+                                    .reserve_is_left = atomic_load(&d->pool->told->reserve_is_left)};
     struct admission_verdict verdict;
     struct packet told;
     for (size_t i = 0; i < d->pool->process_count; i++) {

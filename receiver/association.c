@@ -10,6 +10,7 @@
 #include "receiver/admission.h"
 #include "receiver/binding.h"
 #include "receiver/commitment.h"
+#include "receiver/limits.h"
 #include "receiver/negotiation.h"
 #include "receiver/protocol.h"
 #include "receiver/report.h"
@@ -17,10 +18,14 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+enum { IDLE_ENOUGH_MS = 500 };
 
 struct association {
     struct asker asker; /* the first: the ctx of all callbacks is it as well */
@@ -32,8 +37,10 @@ struct association {
     struct secure secure;
     struct spool_writer *writer;
     struct err failed; /* the first trouble of this store */
-    int64_t written, limit, begun_ms;
-    bool recorder_gone;
+    int64_t written, begun_ms;
+    struct limits limits;
+    struct scp_config scp;
+    int fd; /* of the peer; the adapter's */
 };
 
 _Static_assert(offsetof(struct association, asker) == 0, "asker_ops and the other callbacks share one ctx");
@@ -52,7 +59,9 @@ static void on_request(void *ctx, const struct scp_request *request, struct scp_
         report_refusal(a->channel, &a->job, "certificate_not_bound", "calling_ae=%s certificate=%s answer=1/1/3 remedy=\"%s\"",
                        log_text(request->calling, title, sizeof title), log_text(a->secure.facts.subject, subject, sizeof subject), unbound);
     }
-    a->limit = config_int_for(a->config, a->negotiation.section, CFG_MAXIMUM_OBJECT_MB) * 1000000;
+    limits_begin_association(&a->limits, a->config, a->negotiation.section);
+    a->scp.association_s = (int)config_int_for(a->config, a->negotiation.section, CFG_ASSOCIATION_S);
+    a->scp.message_s = (int)config_int_for(a->config, a->negotiation.section, CFG_OBJECT_S);
     if (decision->result == 0) {
         admission_ask(a->channel, &a->job, decision);
     }
@@ -107,28 +116,55 @@ static uint16_t on_store_begin(void *ctx, const struct scp_store *store, char co
     (void)snprintf(meta.transfer_syntax_uid, sizeof meta.transfer_syntax_uid, "%s", store->transfer_syntax_uid);
     (void)snprintf(meta.calling_ae, sizeof meta.calling_ae, "%s", a->job.calling);
     (void)snprintf(meta.called_ae, sizeof meta.called_ae, "%s", a->job.called);
-    int64_t least = config_int(a->config, CFG_SPOOL_FREE_MB) * 1000000;
-    if (spool_free_bytes(a->home) < least) {
-        (void)err_set(&a->failed, ERR_DISK_FULL, 0, "less than spool_free_mb is free on the spool's disk: free space or enlarge it");
+    if (limits_begin_object(&a->limits, &a->failed) != 0) {
         return refuse(a, comment);
     }
     return spool_begin(&a->writer, a->home, &meta, &a->failed) == 0 ? 0 : refuse(a, comment);
+}
+
+static void give_up(struct association *a)
+{
+    spool_abort(&a->writer);
+    limits_abort_object(&a->limits, &a->job);
 }
 
 static void on_store_write(void *ctx, const void *bytes, size_t count)
 {
     struct association *a = ctx;
     a->written += (int64_t)count;
-    if (a->failed.code == 0 && a->written > a->limit) {
-        (void)err_set(&a->failed, ERR_TOO_LARGE, 0, "the data set is larger than maximum_object_mb");
-    }
-    if (a->failed.code == 0) {
+    if (a->failed.code == 0 && limits_grow(&a->limits, a->written, &a->job, &a->failed) == 0) {
         (void)spool_write(a->writer, bytes, count, &a->failed);
+    }
+    if (a->failed.code != 0) {
+        give_up(a); /* at once: others may need the room */
+    }
+}
+
+/* The verdict, which may take long (success_at); a peer that leaves meanwhile is told to the recorder, whose verdict comes at once then.
+ * False: the recorder is gone. */
+static bool await_verdict(struct association *a, struct packet *out)
+{
+    struct pollfd ends[2] = {{a->channel, POLLIN, 0}, {a->fd, POLLRDHUP, 0}};
+    for (;;) {
+        if (poll(ends, 2, -1) == -1 && errno != EINTR) {
+            return false;
+        }
+        if (ends[0].revents) {
+            ssize_t n = recv(a->channel, out, sizeof *out, 0);
+            if (n == (ssize_t)sizeof *out || n != -1 || errno != EINTR) {
+                return n == (ssize_t)sizeof *out && out->kind == PACKET_VERDICT;
+            }
+        } else if (ends[1].revents) {
+            struct packet gone = a->job;
+            gone.kind = PACKET_GONE;
+            (void)send(a->channel, &gone, sizeof gone, MSG_NOSIGNAL);
+            ends[1].fd = -1;
+        }
     }
 }
 
 /* The recorder's word. If it died we do not know whether its commit happened: no answer to the sender, and the file stays. */
-static int verdict(struct association *a, const struct spool_meta *meta)
+static bool ask_recorder(struct association *a, const struct spool_meta *meta, struct packet *verdict)
 {
     struct packet p = a->job;
     p.kind = PACKET_STORED;
@@ -138,16 +174,7 @@ static int verdict(struct association *a, const struct spool_meta *meta)
     do {
         n = send(a->channel, &p, sizeof p, MSG_NOSIGNAL);
     } while (n == -1 && errno == EINTR);
-    if (n == (ssize_t)sizeof p) {
-        do {
-            n = recv(a->channel, &p, sizeof p, 0);
-        } while (n == -1 && errno == EINTR);
-    }
-    if (n != (ssize_t)sizeof p || p.kind != PACKET_VERDICT) {
-        a->recorder_gone = true;
-        return -1;
-    }
-    return p.status;
+    return n == (ssize_t)sizeof p && await_verdict(a, verdict);
 }
 
 static uint16_t on_store_end(void *ctx, int complete, const char *reason, char comment[65])
@@ -155,25 +182,33 @@ static uint16_t on_store_end(void *ctx, int complete, const char *reason, char c
     struct association *a = ctx;
     struct spool_meta meta;
     if (!complete) {
-        spool_abort(&a->writer);
+        give_up(a);
         (void)err_set(&a->failed, ERR_NETWORK, 0, "the data set did not come whole: %s", reason);
         log_refused(a, "none");
         return 0; /* nobody is there to hear it */
     }
     if (a->failed.code != 0) {
-        spool_abort(&a->writer);
+        give_up(a);
         return refuse(a, comment);
     }
     if (spool_finish(&a->writer, clock_wall_ms(), &meta, &a->failed) != 0) {
+        give_up(a);
         return refuse(a, comment);
     }
-    int status = verdict(a, &meta);
-    if (status == 0) {
+    struct packet verdict;
+    if (!ask_recorder(a, &meta, &verdict)) {
+        _exit(1); /* no answer is the honest one: the sender repeats, the orphan is adopted or already has its row */
+    }
+    if (verdict.status == 0) {
         a->job.stored++;
+        limits_end_object(&a->limits, meta.data_bytes, a->fd);
         return SCP_SUCCESS;
     }
-    if (status == -1) {
-        _exit(1); /* no answer is the honest one: the sender repeats, the orphan is adopted or already has its row */
+    limits_abort_object(&a->limits, &a->job);
+    if (verdict.is_kept) { /* the recorder's log has the reason */
+        a->job.refused++;
+        (void)snprintf(comment, 65, "%s", verdict.comment);
+        return (uint16_t)verdict.status;
     }
     (void)spool_release(a->home, meta.id, NULL);
     (void)err_set(&a->failed, ERR_DATABASE, 0, "the record could not be written; see the recorder's log");
@@ -208,8 +243,15 @@ static int receive_job(struct association *a, int fds[2])
     return 0;
 }
 
+/* The recorder drains: who pauses ends, and near the end of drain_s everybody does behind the message in hand. */
+static int on_should_end(void *ctx, int64_t idle_ms)
+{
+    int64_t end = atomic_load(&((struct association *)ctx)->limits.told->drain_end_ms);
+    return end != 0 && (idle_ms >= IDLE_ENOUGH_MS || clock_mono_ms() >= end);
+}
+
 /* One connection, from its first byte to its last; closes fds. */
-static void serve(struct association *a, const int fds[2], struct scp_config *scp)
+static void serve(struct association *a, const int fds[2])
 {
     static const struct scp_ops ops = {.request = on_request,
                                        .negotiate = on_negotiate,
@@ -219,11 +261,13 @@ static void serve(struct association *a, const int fds[2], struct scp_config *sc
                                        .store_write = on_store_write,
                                        .store_end = on_store_end,
                                        .store_refused = on_store_refused,
-                                       .commitment = &asker_ops};
+                                       .commitment = &asker_ops,
+                                       .should_end = on_should_end};
+    a->fd = fds[0];
     if (secure_begin(&a->secure, fds[0], fds[1], &a->job, a->job.outcome, sizeof a->job.outcome) == 0) {
-        scp->tls = a->secure.session;
+        a->scp.tls = a->secure.session;
         secure_describe(&a->secure, a->job.tls, sizeof a->job.tls);
-        (void)scp_serve_fd(fds[0], scp, &ops, a, a->job.outcome, sizeof a->job.outcome, NULL);
+        (void)scp_serve_fd(fds[0], &a->scp, &ops, a, a->job.outcome, sizeof a->job.outcome, NULL);
         spool_abort(&a->writer);
     } else {
         (void)close(fds[0]);
@@ -234,16 +278,25 @@ static void serve(struct association *a, const int fds[2], struct scp_config *sc
     secure_end(&a->secure);
 }
 
-int association_main(const struct config *config, int channel)
+int association_main(const struct config *config, int slot)
 {
-    struct association a = {.config = config, .home = config_home(config), .channel = channel, .secure = {.config = config, .channel = channel}};
-    struct scp_config scp = {.maximum_pdu_bytes = (unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE),
-                             .acse_timeout_s = (int)config_int(config, CFG_ACSE_TIMEOUT),
-                             .dimse_timeout_s = (int)config_int(config, CFG_DIMSE_TIMEOUT),
-                             .network_timeout_s = (int)config_int(config, CFG_NETWORK_TIMEOUT)};
-    if (scp.maximum_pdu_bytes < 4096) {
-        scp.maximum_pdu_bytes = 131072;
+    const int channel = ASSOCIATION_CHANNEL;
+    struct association a = {.config = config, .home = config_home(config), .channel = channel, .secure = {.config = config, .channel = channel}, .fd = -1};
+    a.scp = (struct scp_config){.maximum_pdu_bytes = (unsigned)config_int(config, CFG_MAXIMUM_PDU_SIZE),
+                                .acse_timeout_s = (int)config_int(config, CFG_ACSE_TIMEOUT),
+                                .dimse_timeout_s = (int)config_int(config, CFG_DIMSE_TIMEOUT),
+                                .network_timeout_s = (int)config_int(config, CFG_NETWORK_TIMEOUT)};
+    if (a.scp.maximum_pdu_bytes < 4096) {
+        a.scp.maximum_pdu_bytes = 131072;
     }
+    a.limits.told = told_open(ASSOCIATION_TOLD);
+    a.limits.slot = slot;
+    a.limits.channel = channel;
+    if (!a.limits.told || slot < 0 || slot >= TOLD_SLOTS) {
+        log_error("not_started", "reason=\"an association process is started by the receiver only\"");
+        return 1;
+    }
+    (void)signal(SIGHUP, SIG_IGN); /* the recorder's business */
     long long reuse = config_int(config, CFG_ASSOCIATION_REUSE);
     for (long long served = 1; served <= reuse; served++) {
         int fds[2] = {-1, -1};
@@ -254,7 +307,7 @@ int association_main(const struct config *config, int channel)
         negotiation_begin(&a.negotiation, config, channel, &a.job);
         asker_begin(&a.asker, channel, &a.job);
         a.job.association_began_ms = clock_wall_ms();
-        serve(&a, fds, &scp);
+        serve(&a, fds);
         asker_end(&a.asker);
         char outcome[520];
         char tls[700];

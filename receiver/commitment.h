@@ -49,6 +49,8 @@ void desk_take(struct desk *d, struct process *p, struct packet *packet, int fd)
 void desk_ended(struct desk *d, struct process *p);
 /* Once in each turn: starts the notifier when there is work for it. */
 void desk_step(struct desk *d);
+/* Other settings: the notifier is replaced. */
+void desk_renew(struct desk *d, const struct config *config);
 /* Tells the notifier to finish; desk_end() waits for that, some seconds at most. */
 void desk_stop(struct desk *d);
 void desk_end(struct desk *d);

@@ -261,6 +261,15 @@ void desk_stop(struct desk *d)
     }
 }
 
+void desk_renew(struct desk *d, const struct config *config)
+{
+    d->config = config;
+    d->home = config_home(config);
+    if (d->notifier != -1) {
+        (void)shutdown(d->notifier, SHUT_WR); /* it finishes, and desk_step() starts the next one */
+    }
+}
+
 void desk_end(struct desk *d)
 {
     if (d->notifier == -1) {

@@ -8,6 +8,7 @@
 #include "receiver/commitment.h"
 #include "receiver/policy.h"
 #include "receiver/protocol.h"
+#include "receiver/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 int main(int argc, char **argv)
 {
     const char *home = NULL;
+    int slot = -1;
     int channel = -1;
     bool check = false;
     bool notify = false;
@@ -23,7 +25,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "--home") == 0 && i + 1 < argc) {
             home = argv[++i];
         } else if (strcmp(argv[i], "--association") == 0 && i + 1 < argc) {
-            channel = (int)strtol(argv[++i], NULL, 10);
+            slot = (int)strtol(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--check") == 0) {
             check = true;
         } else if (strcmp(argv[i], "--notify") == 0 && i + 1 < argc) {
@@ -38,25 +40,25 @@ int main(int argc, char **argv)
             return strcmp(argv[i], "--help") == 0 ? 0 : 2;
         }
     }
-    struct config *config = NULL;
+    struct settings settings = {NULL, -1};
     struct err e = {0};
-    int rc = config_load(&config, home, &e);
+    int rc = slot == -1 ? settings_load(&settings, home, &e) : settings_load_copy(&settings.config, home, ASSOCIATION_SETTINGS, &e);
     enum log_level level = LOG_LEVEL_INFO;
-    if (config) {
-        (void)log_level_parse(config_text(config, CFG_LOG_LEVEL), &level);
+    if (settings.config) {
+        (void)log_level_parse(config_text(settings.config, CFG_LOG_LEVEL), &level);
     }
     if (check) {
-        rc = rc == 0 ? policy_check(config, &e) : rc;
-        config_free(&config);
+        rc = rc == 0 ? policy_check(settings.config, &e) : rc;
+        settings_clear(&settings);
         return rc == 0 ? 0 : puts(e.text) < 0 ? 1 : 78;
     }
-    log_init(channel == -1 ? "receiver" : notify ? "notifier" : "association", level);
+    log_init(slot == -1 && !notify ? "receiver" : notify ? "notifier" : "association", level);
     if (rc != 0) {
         log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
-        config_free(&config);
+        settings_clear(&settings);
         return 78;
     }
-    int code = channel == -1 ? recorder_main(config) : notify ? notify_main(config, channel) : association_main(config, channel);
-    config_free(&config);
+    int code = notify ? notify_main(settings.config, channel) : slot == -1 ? recorder_main(&settings) : association_main(settings.config, slot);
+    settings_clear(&settings);
     return code;
 }

@@ -40,8 +40,10 @@ static void spawn_process(struct pool *pool)
     }
     posix_spawn_file_actions_t actions;
     (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawn_file_actions_adddup2(&actions, pair[1], 3);
-    (void)snprintf(number, sizeof number, "3");
+    (void)posix_spawn_file_actions_adddup2(&actions, pair[1], ASSOCIATION_CHANNEL);
+    (void)posix_spawn_file_actions_adddup2(&actions, pool->told_fd, ASSOCIATION_TOLD);
+    (void)posix_spawn_file_actions_adddup2(&actions, pool->settings_fd, ASSOCIATION_SETTINGS);
+    (void)snprintf(number, sizeof number, "%zu", slot);
     char self[] = "storescp-receiver";
     char flag[] = "--association";
     char home_flag[] = "--home";
@@ -59,6 +61,7 @@ static void spawn_process(struct pool *pool)
         return;
     }
     pool->processes[slot] = (struct process){.pid = pid, .channel = pair[0]};
+    atomic_store(&pool->told->over[slot], 0);
     if (slot == pool->process_count) {
         pool->process_count++;
     }
@@ -194,6 +197,23 @@ void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct c
 
 void pool_ended(struct pool *pool, struct process *p)
 {
+    flight_ends(pool, p);
     pool->busy -= p->busy;
     p->busy = p->is_admitted = p->asks = false;
+    if (p->is_outdated && p->channel != -1) {
+        pool_drop(pool, p);
+    }
+}
+
+void pool_renew(struct pool *pool)
+{
+    for (size_t i = 0; i < pool->process_count; i++) {
+        struct process *p = &pool->processes[i];
+        if (p->channel != -1) {
+            p->is_outdated = true;
+            if (!p->busy) {
+                pool_drop(pool, p);
+            }
+        }
+    }
 }

@@ -20,12 +20,17 @@ enum packet_kind {
     PACKET_REFUSED, /* association -> recorder: for the log; no answer */
     PACKET_COMMIT,  /* association -> recorder: record a storage commitment request, with its list; VERDICT follows */
     PACKET_ASK,     /* association -> recorder: is there a report for this association? VERDICT follows, with the report if there is */
-    PACKET_REPORTED /* association -> recorder: the report was answered with status, -1: was not answered; no answer */
+    PACKET_REPORTED, /* association -> recorder: the report was answered with status, -1: was not answered; no answer */
+    PACKET_GROWS,   /* association -> recorder: the object in hand has meta.data_bytes by now (in_flight_mb); no answer */
+    PACKET_GONE     /* association -> recorder: the peer left while its verdict was awaited; the verdict comes at once */
 };
 
 struct packet {
     int kind;
     int status; /* VERDICT: DIMSE status */
+    bool is_kept;     /* VERDICT with another status than 0: row and file stay, only the answer is no success */
+    char comment[65]; /* VERDICT, is_kept: (0000,0902) */
+    uint32_t object;  /* GROWS: number of the object in that process */
     struct {
         int result, source, reason;
     } admission; /* VERDICT on ADMIT: PS3.8 table 9-21, result 0 is welcome */
@@ -57,10 +62,14 @@ int memory_file_new(const void *first, size_t first_bytes, const void *second, s
 /* A copy of its first bytes (to be freed), NULL if it has less or there is no memory. */
 void *memory_file_read(int fd, size_t bytes);
 
+/* Where an association process finds what it was started with. */
+enum { ASSOCIATION_CHANNEL = 3, ASSOCIATION_TOLD = 4, ASSOCIATION_SETTINGS = 5 };
+
 struct config;
-/* The body of an association process; channel is its end of the pair. Returns the exit code. */
-int association_main(const struct config *config, int channel);
+struct settings;
+/* The body of an association process; slot: its place in the recorder's table. Returns the exit code. */
+int association_main(const struct config *config, int slot);
 /* The body of the recorder. Returns the exit code. */
-int recorder_main(const struct config *config);
+int recorder_main(struct settings *settings);
 
 #endif

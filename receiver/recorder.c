@@ -10,7 +10,10 @@
 #include "receiver/door.h"
 #include "receiver/policy.h"
 #include "receiver/commitment.h"
+#include "receiver/ladder.h"
 #include "receiver/protocol.h"
+#include "receiver/settings.h"
+#include "receiver/waiting.h"
 #include "receiver/refusals.h"
 
 #include <errno.h>
@@ -20,7 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { GROUP_MAX = 128, BEAT_MS = 2000, ENDED_MAX = 64, ENDED_MS = 250 };
+enum { GROUP_MAX = 128, BEAT_MS = 2000, ENDED_MAX = 64, ENDED_MS = 250, LAST_CALL_MS = 5000 };
 
 struct recorder {
     const char *home;
@@ -30,6 +33,9 @@ struct recorder {
     struct door *door;
     struct adoption adoption;
     struct desk desk;
+    struct settings *settings;
+    struct ladder ladder;
+    struct waiting waiting;
     struct refusals refusals;
     bool looking; /* adoption is not through */
     struct state_association ended[ENDED_MAX]; /* not yet written */
@@ -142,17 +148,23 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
         recorder_fill_row(row, &packet.meta);
         (void)snprintf(row->association, sizeof row->association, "%s", packet.association);
         (void)snprintf(row->peer, sizeof row->peer, "%s", packet.peer);
+        (void)waiting_point(r->pool.config, row);
+        flight_ends(&r->pool, p);
         g->from[g->count] = p;
         g->begun_ms[g->count++] = packet.begun_ms;
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ENDED) {
         end_association(r, p, &packet);
-        if (packet.leaving) { /* a job that it would not read any more would be a lost connection */
+        if (packet.leaving && p->channel != -1) { /* a job that it would not read any more would be a lost connection */
             pool_drop(&r->pool, p);
         }
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_ADMIT) {
         door_asked(r->door, p, &packet);
     } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_REFUSED) {
         log_refusal(r, &packet);
+    } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_GROWS) {
+        flight_grows(&r->pool, p, &packet);
+    } else if (n == (ssize_t)sizeof packet && packet.kind == PACKET_GONE) {
+        waiting_end(&r->waiting, p);
     } else if (n != -1 || (errno != EAGAIN && errno != EINTR)) {
         drop_process(r, p);
     }
@@ -185,7 +197,7 @@ static void record(struct recorder *r, struct group *g)
             /* The row may come back after a crash: neither success nor refusal is true, and the file must stay. The closed channel
              * ends the association process without an answer; the sender repeats. */
             drop_process(r, g->from[i]);
-        } else if (g->from[i]->channel != -1) {
+        } else if (g->from[i]->channel != -1 && (answer.status != 0 || !waiting_begin(&r->waiting, r->pool.config, g->from[i], &g->rows[i]))) {
             (void)send(g->from[i]->channel, &answer, sizeof answer, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
     }
@@ -210,10 +222,12 @@ static void housekeeping(struct recorder *r)
     struct err e = {0};
     if (now >= r->beat_at) {
         r->beat_at = now + BEAT_MS;
-        char status[160];
+        char status[340];
         char door[120];
+        char ladder[210];
         door_describe(r->door, door, sizeof door);
-        (void)snprintf(status, sizeof status, "%s; %s", stop_requested() ? "draining" : "ready", door);
+        ladder_status(&r->ladder, ladder, sizeof ladder);
+        (void)snprintf(status, sizeof status, "%s; %s", stop_requested() ? "draining" : ladder, door);
         if (state_worker_beat(r->state, status, &e) != 0) {
             log_warning("beat_failed", "reason=\"%s\"", e.text);
         }
@@ -231,7 +245,8 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
 {
     static struct process *spoke[GROUP_MAX];
     struct pollfd fds[] = {{stop_fd(), (short)(accepting ? POLLIN : 0), 0}, {accepting ? door_fd(r->door) : -1, POLLIN, 0}, {r->pool.epoll, POLLIN, 0}};
-    if (poll(fds, sizeof fds / sizeof fds[0], door_sleep_ms(r->door, r->looking ? 5 : 500)) > 0) {
+    int sleep_ms = r->looking ? 5 : r->waiting.count > 0 ? WAITING_LOOK_MS : 200;
+    if (poll(fds, sizeof fds / sizeof fds[0], door_sleep_ms(r->door, sleep_ms)) > 0) {
         size_t count = pool_spoke(&r->pool, spoke, GROUP_MAX);
         for (size_t i = 0; i < count; i++) {
             if (spoke[i]->channel != -1) {
@@ -241,6 +256,10 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
     }
     if (g->count > 0) {
         record(r, g);
+    }
+    waiting_look(&r->waiting, r->state);
+    if (ladder_look(&r->ladder, r->pool.config, r->home, r->state, r->pool.told)) {
+        r->beat_at = 0;
     }
     door_answer(r->door);
     if (accepting) {
@@ -252,16 +271,61 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
     housekeeping(r);
 }
 
-int recorder_main(const struct config *config)
+/* What new settings must fulfil besides being right one by one. The last step takes over: nothing may fail after it. */
+static int check_settings(void *ctx, const struct config *config, struct err *e)
 {
+    int rc = policy_check(config, e);
+    return rc == 0 ? certificates_reconfigure(&((struct recorder *)ctx)->pool.certificates, config, e) : rc;
+}
+
+/* After SIGHUP. What is read when it is needed is new at once; association processes are replaced. */
+static void reload(struct recorder *r)
+{
+    enum log_level level = LOG_LEVEL_INFO;
+    if (!settings_reload(r->settings, check_settings, r)) {
+        certificates_reload(&r->pool.certificates); /* replaced files do not wait for settings */
+        return;
+    }
+    r->pool.config = r->settings->config;
+    r->pool.settings_fd = r->settings->fd;
+    r->home = r->pool.home = r->adoption.home = config_home(r->pool.config);
+    (void)log_level_parse(config_text(r->pool.config, CFG_LOG_LEVEL), &level);
+    log_init("receiver", level);
+    desk_renew(&r->desk, r->pool.config);
+    pool_renew(&r->pool);
+    log_info("settings_reloaded", "busy=%d how=\"associations that stand end with the old settings\"", r->pool.busy);
+}
+
+/* Nobody new comes; who is there finishes what it has in hand, at most drain_s. */
+static void drain(struct recorder *r, struct group *g)
+{
+    int64_t drain_ms = config_int(r->pool.config, CFG_DRAIN_S) * 1000;
+    int64_t now = clock_mono_ms();
+    int64_t last_call = now + drain_ms - (drain_ms / 3 < LAST_CALL_MS ? drain_ms / 3 : LAST_CALL_MS);
+    door_shut(r->door);
+    desk_stop(&r->desk);
+    atomic_store(&r->pool.told->drain_end_ms, last_call);
+    waiting_drain(&r->waiting, last_call);
+    while (r->pool.busy > 0 && clock_mono_ms() < now + drain_ms) {
+        turn(r, g, false);
+    }
+}
+
+int recorder_main(struct settings *settings)
+{
+    const struct config *config = settings->config;
     static struct recorder r;
     static struct group g;
     struct err e = {0};
     r.home = config_home(config);
     r.pool.config = config;
     r.pool.home = r.home;
+    r.settings = settings;
+    r.pool.settings_fd = settings->fd;
     r.adoption.lock = -1;
     int rc = stop_install(&e);
+    rc = rc == 0 ? reload_install(&e) : rc;
+    rc = rc == 0 ? told_make(&r.pool.told, &r.pool.told_fd, &e) : rc;
     rc = rc == 0 ? policy_check(config, &e) : rc;
     rc = rc == 0 ? certificates_begin(&r.pool.certificates, config, &e) : rc;
     rc = rc == 0 ? spool_prepare(r.home, &e) : rc;
@@ -279,19 +343,18 @@ int recorder_main(const struct config *config)
         return rc == ERR_CONFIG || rc == ERR_SCHEMA ? 78 : 1;
     }
     desk_begin(&r.desk, config, r.state);
+    (void)ladder_look(&r.ladder, config, r.home, r.state, r.pool.told);
     pool_fill(&r.pool);
     log_info("started", "worker=%s port=%lld tls_port=%lld", state_worker_name(r.state), config_int(config, CFG_SCP_PORT),
              config_int(config, CFG_TLS_PORT));
     ready_tell();
     while (!stop_requested()) {
         turn(&r, &g, true);
+        if (reload_taken()) {
+            reload(&r);
+        }
     }
-    door_shut(r.door);
-    desk_stop(&r.desk);
-    int64_t until = clock_mono_ms() + config_int(config, CFG_DRAIN_S) * 1000;
-    while (r.pool.busy > 0 && clock_mono_ms() < until) {
-        turn(&r, &g, false);
-    }
+    drain(&r, &g);
     for (size_t i = 0; i < r.pool.process_count; i++) {
         if (r.pool.processes[i].channel != -1) {
             (void)close(r.pool.processes[i].channel);

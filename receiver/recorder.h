@@ -10,6 +10,7 @@
 #include "common/spool/spool.h"
 #include "common/state/state.h"
 #include "receiver/certificates.h"
+#include "receiver/told.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +31,10 @@ struct process {
     char calling[20], called[20];
     char commitment_association[STATE_ID_SIZE]; /* its association, if reports may go there; see commitment.h */
     struct state_commitment *report;            /* the one that it was given */
+    bool is_outdated; /* it has old settings and ends behind its association */
+    int64_t flight_bytes; /* of its unfinished object, as it says */
 };
+_Static_assert((int)PROCESSES_MAX <= (int)TOLD_SLOTS, "each process has its place in the page");
 
 struct pool {
     const struct config *config;
@@ -41,6 +45,9 @@ struct pool {
     int busy, alive;
     int64_t spawn_at, retire_at, bury_at; /* monotonic: not before */
     int epoll; /* holds every channel: readable when a process has something to say */
+    struct told *told;
+    int told_fd, settings_fd; /* for association processes */
+    int64_t flight_bytes;     /* of all unfinished objects */
 };
 
 int pool_open(struct pool *p, struct err *e);
@@ -57,6 +64,15 @@ void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct c
 /* Its association has ended; the process is idle or will be closed. */
 void pool_ended(struct pool *p, struct process *process);
 void pool_drop(struct pool *p, struct process *process);
+/* The settings have changed: idle processes end now, busy ones behind their association. */
+void pool_renew(struct pool *p);
+
+/* in_flight_mb: PACKET_GROWS came; the object of this process is stored or gone. */
+enum { FLIGHT_MB_MAX = 10000 };
+#define FLIGHT_OBJECT_MAX ((int64_t)FLIGHT_MB_MAX * 1000000 + (64 << 20)) /* maximum_object_mb at most, and a read more */
+struct packet;
+void flight_grows(struct pool *p, struct process *process, const struct packet *packet);
+void flight_ends(struct pool *p, struct process *process);
 
 /* Looks for complete files without a row, a few at a time, so that nobody waits for it. */
 struct adoption {

@@ -8,6 +8,7 @@
 #include "common/handoff/handoff.h"
 #include "common/runtime/config.h"
 #include "common/runtime/log.h"
+#include "common/runtime/reload.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
 #include "common/state/state.h"
@@ -80,6 +81,7 @@ static int start(struct uploader *m, const char *home, struct err *e)
         u->concurrency = (int)config_int(m->config, CFG_MAX_POOL_CONNECTIONS);
     }
     rc = stop_install(e);
+    rc = rc ? rc : reload_install(e);
     rc = rc ? rc : aws_client_open(&m->aws, m->config, e);
     rc = rc ? rc : spool_prepare(u->home, e);
     rc = rc ? rc : state_open(&m->state, u->home, e);
@@ -166,11 +168,13 @@ int main(int argc, char **argv)
         wait_for_something(&m, stop);
         upload_settle(&m.upload, false);
         chores(&m, false);
+        reload_look(m.upload.home, check_settings);
     }
     drain(&m);
     log_info("stopped", "worker=%s", state_worker_name(m.state));
     (void)state_worker_unregister(m.state, &e);
     bool broken = m.upload.broken;
     close_all(&m);
+    reload_exec(argv);
     return broken ? 1 : 0;
 }

@@ -7,6 +7,7 @@
 #include "common/handoff/handoff.h"
 #include "common/runtime/config.h"
 #include "common/runtime/log.h"
+#include "common/runtime/reload.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
 #include "common/state/state.h"
@@ -339,6 +340,7 @@ static int start(struct validator *v, const char *home, struct err *e)
     v->limits.max_bytes = config_int(v->config, CFG_BATCH_MAX_MB) * 1000000;
     v->limits.import_other_content = strcmp(config_text(v->config, CFG_SAME_UID_OTHER_CONTENT), "import") == 0;
     rc = stop_install(e);
+    rc = rc ? rc : reload_install(e);
     rc = rc ? rc : spool_prepare(v->home, e);
     rc = rc ? rc : state_open(&v->state, v->home, e);
     rc = rc ? rc : state_worker_register(v->state, STAGE_VALIDATOR, e);
@@ -376,11 +378,13 @@ int main(int argc, char **argv)
             (void)handoff_wait(v.handoff, (int)config_int(v.config, CFG_SWEEP_MS), &stop, 1);
         }
         chores(&v);
+        reload_look(v.home, NULL);
     }
     log_info("stopped", "worker=%s", state_worker_name(v.state));
     (void)state_worker_unregister(v.state, &e);
     handoff_close(&v.handoff);
     state_close(&v.state);
     config_free(&v.config);
+    reload_exec(argv);
     return v.broken ? 1 : 0;
 }

@@ -167,19 +167,26 @@ static void read_environment(struct config *c)
     }
 }
 
+const char *config_find_home(const char *home)
+{
+    if (!home || !home[0]) {
+        home = getenv("STORESCP_HOME");
+    }
+    return home && home[0] ? home : "/var/lib/storescp";
+}
+
 int config_load(struct config **out, const char *home, struct err *e)
+{
+    return config_load_from(out, home, NULL, e);
+}
+
+int config_load_from(struct config **out, const char *home, const char *file, struct err *e)
 {
     struct config *c = calloc(1, sizeof *c);
     if (!c) {
         return err_set(e, ERR_MEMORY, 0, "cannot load the settings");
     }
-    if (!home || !home[0]) {
-        home = getenv("STORESCP_HOME");
-    }
-    if (!home || !home[0]) {
-        home = "/var/lib/storescp";
-    }
-    c->home = strdup(home);
+    c->home = strdup(config_find_home(home));
     if (!c->home) {
         free(c);
         return err_set(e, ERR_MEMORY, 0, "cannot load the settings");
@@ -194,7 +201,7 @@ int config_load(struct config **out, const char *home, struct err *e)
     if (config_path(c, "storescp.conf", path, sizeof path) == 0) {
         struct err why = {0};
         int bad_line = 0;
-        int rc = ini_file_read(path, on_setting, c, &bad_line, &why);
+        int rc = ini_file_read(file ? file : path, on_setting, c, &bad_line, &why);
         if (bad_line > 0) {
             config_complain(c, "storescp.conf %s", why.text);
         } else if (rc != 0 && rc != ERR_NOT_FOUND) {

@@ -43,6 +43,10 @@ struct config;
  * too, so that `storescpctl config` can show everything. Free with config_free().
  */
 int config_load(struct config **out, const char *home, struct err *e);
+/* The same with the file at path (NULL: that of home) in the place of storescp.conf; in sentences it is still called so. */
+int config_load_from(struct config **out, const char *home, const char *path, struct err *e);
+/* The directory that home means, see config_load(); valid as long as home and the environment are. */
+const char *config_find_home(const char *home);
 void config_free(struct config **c);
 
 const char *config_home(const struct config *c); /* absolute or as given; no trailing slash */

@@ -126,7 +126,7 @@
     X(CFG_SPOOL_SLOW_FREE_MB, "spool_slow_free_mb", "", INT, "1024", 0, 100000000, "MB",                               \
       "free space below which each success is sent slow_answer_ms later; 0: never")                                    \
     X(CFG_SPOOL_REJECT_FREE_MB, "spool_reject_free_mb", "", INT, "256", 0, 100000000, "MB",                            \
-      "free space below which associations are rejected as transient; 0: never")                                       \
+      "free space below which associations are rejected as transient, at most spool_free_mb; 0: never")               \
     X(CFG_BACKLOG_SLOW_COUNT, "backlog_slow_count", "", INT, "0", 0, 1000000000, "count",                              \
       "instances that are not yet uploaded, from which each success is sent slow_answer_ms later; 0: never")           \
     X(CFG_BACKLOG_SLOW_MB, "backlog_slow_mb", "", INT, "0", 0, 1000000000, "MB",                                       \

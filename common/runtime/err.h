@@ -51,6 +51,8 @@ enum err_class {
       "the sync of a commit failed: after a crash it may be there or not")                                             \
     X(ERR_WORKER_DIED, 21, "WORKER_DIED", ERR_CLASS_REFUSE,                                                            \
       "process after process died while it had this file")                                                             \
+    X(ERR_BACKLOG, 22, "BACKLOG", ERR_CLASS_RETRY_BACKOFF, "too much waits to be uploaded")                            \
+    X(ERR_LIMIT, 23, "LIMIT_REACHED", ERR_CLASS_RETRY_BACKOFF, "a limit of this association or of all is reached")                                                             \
     /* AWS: what the endpoint said (shared by S3 and HealthImaging) */                                                 \
     X(ERR_AWS_THROTTLED, 40, "AWS_THROTTLED", ERR_CLASS_PEER_DOWN, "AWS asks to slow down")                            \
     X(ERR_AWS_SERVER, 41, "AWS_SERVER_ERROR", ERR_CLASS_PEER_DOWN, "AWS had an internal error")                        \

@@ -216,12 +216,15 @@ int write_all(int fd, const void *bytes, size_t count, struct err *e)
 /* ---- signals and readiness ------------------------------------------------------------------------------------------------ */
 
 static volatile sig_atomic_t stop_flag;
+static volatile sig_atomic_t reload_flag;
+static volatile sig_atomic_t restart_flag;
 static int stop_pipe[2] = {-1, -1};
 
 static void on_stop(int signal_number)
 {
     int kept = errno;
     (void)signal_number;
+    restart_flag = 0;
     stop_flag = 1;
     ssize_t n = write(stop_pipe[1], "x", 1);
     (void)n;
@@ -240,7 +243,43 @@ int stop_install(struct err *e)
     (void)sigaction(SIGINT, &action, NULL);
     action.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL);
     return 0;
+}
+
+static void on_reload(int signal_number)
+{
+    (void)signal_number;
+    reload_flag = 1;
+}
+
+int reload_install(struct err *e)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_reload; /* without SA_RESTART: a wait ends with EINTR */
+    return sigaction(SIGHUP, &action, NULL) == -1 ? err_set(e, ERR_IO, errno, "SIGHUP") : 0;
+}
+
+bool reload_taken(void)
+{
+    bool taken = reload_flag != 0;
+    reload_flag = 0;
+    return taken;
+}
+
+void reload_by_restart(void)
+{
+    on_stop(SIGHUP);
+    restart_flag = 1;
+}
+
+void reload_exec(char **argv)
+{
+    if (restart_flag) {
+        (void)signal(SIGHUP, SIG_IGN); /* the new one is not ready for another yet */
+        (void)execv("/proc/self/exe", argv);
+    }
 }
 
 bool stop_requested(void)

@@ -41,10 +41,19 @@ int directory_make(const char *path, struct err *e);
 int directory_sync(const char *path, struct err *e);
 int write_all(int fd, const void *bytes, size_t count, struct err *e);
 
-/* SIGTERM and SIGINT set the stop flag; SIGPIPE is ignored. stop_fd() becomes readable then, for poll(). */
+/* SIGTERM and SIGINT set the stop flag; SIGPIPE and SIGHUP are ignored. stop_fd() becomes readable then, for poll(). */
 int stop_install(struct err *e);
 bool stop_requested(void);
 int stop_fd(void);
+
+/* From here on SIGHUP asks for new settings; it interrupts waiting. After stop_install(). */
+int reload_install(struct err *e);
+/* True once after one or more SIGHUP. */
+bool reload_taken(void);
+/* For a stage whose settings are woven into everything: ends like SIGTERM, and reload_exec() at the end of main starts the same program in
+ * this process again; a SIGTERM that comes meanwhile wins. reload_exec() returns when no restart was asked for, or it failed. */
+void reload_by_restart(void);
+void reload_exec(char **argv);
 
 /* Tells a supervisor "up and ready": a newline on the descriptor named by STORESCP_READY_FD, which is then closed. Once. */
 void ready_tell(void);

@@ -36,7 +36,7 @@ ACCESS_KEY, SECRET_KEY, REGION, BUCKET = 'LOCALACCESSKEY', 'local-secret-key', '
 DATASTORE = '0123456789abcdef0123456789abcdef'
 FAST = {  # what a test does not want to wait for
     'scp_address': '127.0.0.1', 'sweep_ms': 200, 'drain_s': 10, 'batch_quiet_ms': 1000, 'import_poll_ms': 200,
-    'import_start_per_minute': 6000, 'import_start_burst': 50, 'spool_free_mb': 1}
+    'import_start_per_minute': 6000, 'import_start_burst': 50, 'spool_free_mb': 1, 'spool_slow_free_mb': 0}
 
 
 class Failure(Exception):
