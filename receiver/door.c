@@ -204,12 +204,13 @@ static void let_in(struct door *d, struct visitor *v)
     long long of_address = config_int(d->pool->config, CFG_ASSOCIATIONS_PER_ADDRESS);
     /* a TLS peer can be answered only by a process, so a few more of them may ask */
     bool is_over = of_address > 0 && count_from(d->pool, &v->from) >= of_address + (v->is_tls ? 2 : 0);
-    struct process *p = is_over ? NULL : pool_idle(d->pool);
-    if (p) {
-        pool_hand_over(d->pool, p, v->fd, &v->from, v->is_tls);
-        v->fd = -1;
-        forget(d, v, FAREWELL_NONE);
-        return;
+    struct process *p;
+    while (!is_over && (p = pool_idle(d->pool)) != NULL) { /* ends: a process that cannot take it is dropped */
+        if (pool_hand_over(d->pool, p, v->fd, &v->from, v->is_tls)) {
+            v->fd = -1;
+            forget(d, v, FAREWELL_NONE);
+            return;
+        }
     }
     if ((!is_over && pool_can_grow(d->pool)) || clock_mono_ms() - v->ready_ms < GRACE_MS) {
         return;

@@ -125,7 +125,7 @@ static void retire(struct pool *pool, int spare)
         return;
     }
     pool->retire_at = now + RETIRE_MS;
-    int count = over / 16 + 1;
+    int count = over / 8 + 1;
     for (size_t i = pool->process_count; i-- > 0 && count > 0;) {
         struct process *p = &pool->processes[i];
         if (p->channel != -1 && !p->busy) {
@@ -163,7 +163,7 @@ bool pool_can_grow(const struct pool *pool)
     return pool->alive < config_int(pool->config, CFG_MAXIMUM_ASSOCIATIONS) + JUDGING;
 }
 
-void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct cidr_address *from, bool is_tls)
+bool pool_hand_over(struct pool *pool, struct process *p, int fd, const struct cidr_address *from, bool is_tls)
 {
     struct packet job;
     if (is_tls) {
@@ -187,12 +187,15 @@ void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct c
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(bytes);
     memcpy(CMSG_DATA(c), fds, bytes);
-    if (sendmsg(p->channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof job) {
-        p->busy = true;
-        p->from = *from;
-        pool->busy++;
+    if (sendmsg(p->channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof job) {
+        pool_drop(pool, p); /* it has died meanwhile; the connection has not */
+        return false;
     }
+    p->busy = true;
+    p->from = *from;
+    pool->busy++;
     (void)close(fd);
+    return true;
 }
 
 void pool_ended(struct pool *pool, struct process *p)

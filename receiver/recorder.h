@@ -59,8 +59,8 @@ void pool_fill(struct pool *p);
 /* A process without an association, or NULL; then whether pool_fill() may start another one. */
 struct process *pool_idle(struct pool *p);
 bool pool_can_grow(const struct pool *p);
-/* Gives a connection to an idle process; closes our end. */
-void pool_hand_over(struct pool *pool, struct process *p, int fd, const struct cidr_address *from, bool is_tls);
+/* Gives a connection to an idle process and closes our end; false when the process was dead: it is dropped, fd stays open. */
+bool pool_hand_over(struct pool *pool, struct process *p, int fd, const struct cidr_address *from, bool is_tls);
 /* Its association has ended; the process is idle or will be closed. */
 void pool_ended(struct pool *p, struct process *process);
 void pool_drop(struct pool *p, struct process *process);

@@ -304,6 +304,18 @@ def limits(build):
         for k in range(30):
             d.associate(source='127.0.0.7').release()
         here.pop().release()
+        # a rush leaves processes over: they end, and the spare ones stay
+        d.again(associations_per_address=0, spare_associations=1)
+        many = [d.associate() for _ in range(20)]
+        check(len(d.association_processes()) >= 20, 'fewer processes than associations')
+        for a in many:
+            a.release()
+        until(lambda: len(d.association_processes()) <= 2, 30, 'the processes that a rush left over end')
+        # idle processes that die take no connection with them
+        for pid in d.association_processes():
+            os.kill(pid, 9)
+        for _ in range(10):
+            same(d.peer_of_store(), '127.0.0.1', 'peer after the idle processes were killed')
         d.it.stop()
         d.it.check_invariants()
 
