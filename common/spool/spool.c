@@ -45,6 +45,10 @@ int spool_open(const char *home, const char *id, struct err *e)
             return err_set(e, ERR_IO, errno, "%s", path);
         }
     }
+    spool_path(path, home, "obj", "", "");
+    if (access(path, F_OK) == -1) { /* every file would be missing, and every instance would fail for good */
+        return err_set(e, ERR_IO, errno, "%s is gone: is the spool's file system mounted?", path);
+    }
     return err_set(e, ERR_SPOOL_MISSING, 0, "there is no spool file of instance %s", id);
 }
 

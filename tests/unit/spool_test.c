@@ -308,12 +308,34 @@ static void test_checksum_combines(void **state)
     }
 }
 
+/* The spool's file system was not mounted for a while: instance after instance failed for good, "its spool file is missing". */
+static void test_a_spool_that_is_away_is_no_missing_file(void **state)
+{
+    (void)state;
+    char id[27];
+    char obj[256];
+    char away[300];
+    struct err e = {0};
+    id_new(id);
+    assert_int_equal(spool_open(home, id, &e), ERR_SPOOL_MISSING);
+    path_of(obj, "obj", "", "");
+    obj[strlen(obj) - 1] = '\0';
+    (void)snprintf(away, sizeof away, "%s.away", obj);
+    assert_int_equal(rename(obj, away), 0);
+    assert_int_equal(spool_open(home, id, &e), ERR_IO);
+    assert_non_null(strstr(e.text, "mounted"));
+    assert_int_equal(err_class_of(ERR_IO), ERR_CLASS_RETRY_BACKOFF);
+    assert_int_equal(rename(away, obj), 0);
+    assert_int_equal(spool_open(home, id, &e), ERR_SPOOL_MISSING);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_write_and_read_back, make_home, remove_home),
         cmocka_unit_test_setup_teardown(test_abort_leaves_nothing, make_home, remove_home),
         cmocka_unit_test_setup_teardown(test_a_name_is_never_taken_twice, make_home, remove_home),
+        cmocka_unit_test_setup_teardown(test_a_spool_that_is_away_is_no_missing_file, make_home, remove_home),
         cmocka_unit_test_setup_teardown(test_damaged_files, make_home, remove_home),
         cmocka_unit_test_setup_teardown(test_quarantine_and_back, make_home, remove_home),
         cmocka_unit_test_setup_teardown(test_walk_and_sweep, make_home, remove_home),
