@@ -29,6 +29,27 @@ static int next_descriptor(void)
     return fd;
 }
 
+/* The items of an A-ASSOCIATE-AC, or those within its user information, fill their room exactly, and the window comes once at the most. */
+static void check_items(const unsigned char *p, size_t count, bool is_user)
+{
+    int windows = 0;
+    while (count > 0) {
+        size_t length = count < 4 ? count : 4 + ((size_t)p[2] << 8 | p[3]);
+        if (length < 4 || length > count) {
+            abort();
+        }
+        windows += p[0] == 0x53;
+        if ((is_user && p[0] < 0x51) || (!is_user && p[0] != 0x10 && p[0] != 0x21 && p[0] != 0x50) || windows > 1) {
+            abort();
+        }
+        if (p[0] == 0x50) {
+            check_items(p + 4, length - 4, true);
+        }
+        p += length;
+        count -= length;
+    }
+}
+
 static void check_answers(int fd)
 {
     static unsigned char answers[ANSWERS_MAX];
@@ -47,6 +68,12 @@ static void check_answers(int fd)
         size_t length = (size_t)answers[at + 2] << 24 | (size_t)answers[at + 3] << 16 | (size_t)answers[at + 4] << 8 | answers[at + 5];
         if (length > count - at - 6) {
             abort();
+        }
+        if (answers[at] == 2 && length < 68) {
+            abort();
+        }
+        if (answers[at] == 2) {
+            check_items(answers + at + 6 + 68, length - 68, false);
         }
         at += 6 + length;
     }

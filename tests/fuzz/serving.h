@@ -61,7 +61,7 @@ static void serving_request(void *ctx, const struct scp_request *request, struct
         decision->identity_confirmed = identity->response_requested;
     }
     if (strncmp(request->called, "NOBODY", 6) == 0) {
-        *decision = (struct scp_decision){1, 1, 7, 0, 0};
+        *decision = (struct scp_decision){.result = 1, .source = 1, .reason = 7};
     }
 }
 
