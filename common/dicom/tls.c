@@ -316,7 +316,9 @@ static ssize_t transport_read(void *ctx, void *buffer, size_t size, int timeout_
     const int64_t deadline = clock_mono_ms() + timeout_ms;
     for (;;) {
         ERR_clear_error();
-        wire_acknowledge_soon(s->fd);
+        if (!SSL_has_pending(s->ssl)) {
+            wire_acknowledge_soon(s->fd);
+        }
         errno = 0;
         int n = SSL_read(s->ssl, buffer, size > INT_MAX ? INT_MAX : (int)size);
         if (n > 0) {

@@ -2,16 +2,18 @@
  * store_load - a C-STORE sender for benchmarks that costs as little CPU as it can: one synthetic CT data set in memory, of which only the
  * SOP Instance UID changes, sent over several associations at once (one thread each), one operation at a time on each.
  *
- *   store_load HOST PORT ASSOCIATIONS INSTANCES DATA_BYTES SEED [PER_ASSOCIATION]
+ *   store_load HOST PORT ASSOCIATIONS INSTANCES DATA_BYTES SEED [PER_ASSOCIATION [CERTIFICATE KEY]]
  *
  * Prints "<seconds> <stored> <refused>": from the first connect to the last release. INSTANCES is the number for all
  * associations together; after PER_ASSOCIATION of them an association is released and another one opened (0, the default: never).
- * Exits 1 when an association broke.
+ * With a certificate and its key (PEM files) over TLS; the peer's certificate is not looked at. Exits 1 when an association broke.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,6 +36,12 @@ struct load {
     size_t data_bytes;
     int stored, refused;
     bool broken;
+    SSL_CTX *tls; /* NULL: without */
+};
+
+struct link {
+    int fd;   /* -1: none */
+    BIO *tls; /* gathers what is written until it is flushed; NULL: without */
 };
 
 static unsigned char *put(unsigned char *p, unsigned group, unsigned element, const char *vr, const void *value, size_t length)
@@ -78,15 +86,32 @@ static size_t make_head(unsigned char *out, const struct load *l, int number, ch
     return (size_t)(p - out);
 }
 
-static bool receive_exactly(int fd, void *out, size_t count)
+static bool receive_exactly(const struct link *l, void *out, size_t count)
 {
-    return recv(fd, out, count, MSG_WAITALL) == (ssize_t)count;
+    if (!l->tls) {
+        return recv(l->fd, out, count, MSG_WAITALL) == (ssize_t)count;
+    }
+    for (size_t have = 0; have < count;) {
+        int n = BIO_read(l->tls, (char *)out + have, (int)(count - have));
+        if (n <= 0) {
+            return false;
+        }
+        have += (size_t)n;
+    }
+    return true;
 }
 
-static bool send_parts(int fd, struct iovec *parts, int count)
+static bool send_parts(const struct link *l, struct iovec *parts, int count)
 {
+    if (l->tls) {
+        bool ok = true;
+        for (int i = 0; ok && i < count; i++) {
+            ok = BIO_write(l->tls, parts[i].iov_base, (int)parts[i].iov_len) == (int)parts[i].iov_len;
+        }
+        return ok && BIO_flush(l->tls) == 1;
+    }
     while (count > 0) {
-        ssize_t n = writev(fd, parts, count);
+        ssize_t n = writev(l->fd, parts, count);
         if (n <= 0) {
             return false;
         }
@@ -114,7 +139,7 @@ static size_t pdu_head(unsigned char out[12], size_t content, int control)
 }
 
 /* Returns the peer's maximum PDU, 0 when there is no association. */
-static size_t associate(int fd)
+static size_t associate(const struct link *l)
 {
     static const unsigned char fixed[] = {
         0x10, 0, 0, 21,  '1', '.', '2', '.', '8', '4', '0', '.', '1', '0', '0', '0', '8', '.', '3', '.', '1', '.', '1', '.', '1', /* application context */
@@ -125,11 +150,12 @@ static size_t associate(int fd)
     unsigned char answer[4096];
     memcpy(request + 10, "ANY-SCP         STORE_LOAD      ", 32);
     memcpy(request + 74, fixed, sizeof fixed);
-    if (send(fd, request, sizeof request, MSG_NOSIGNAL) != (ssize_t)sizeof request || !receive_exactly(fd, answer, 6) || answer[0] != 2) {
+    struct iovec part = {request, sizeof request};
+    if (!send_parts(l, &part, 1) || !receive_exactly(l, answer, 6) || answer[0] != 2) {
         return 0;
     }
     size_t length = (size_t)answer[4] << 8 | answer[5];
-    if (length > sizeof answer || !receive_exactly(fd, answer, length)) {
+    if (length > sizeof answer || !receive_exactly(l, answer, length)) {
         return 0;
     }
     for (size_t p = 68; p + 12 <= length; p += 4 + ((size_t)answer[p + 2] << 8 | answer[p + 3])) {
@@ -141,15 +167,15 @@ static size_t associate(int fd)
 }
 
 /* -> status, or -1 */
-static int receive_status(int fd)
+static int receive_status(const struct link *l)
 {
     unsigned char head[12];
     unsigned char set[4096];
-    if (!receive_exactly(fd, head, 12) || head[0] != 4) {
+    if (!receive_exactly(l, head, 12) || head[0] != 4) {
         return -1;
     }
     size_t length = ((size_t)head[8] << 8 | head[9]) - 2;
-    if (length > sizeof set || !receive_exactly(fd, set, length)) {
+    if (length > sizeof set || !receive_exactly(l, set, length)) {
         return -1;
     }
     for (size_t p = 0; p + 10 <= length; p += 8 + (set[p + 4] | (size_t)set[p + 5] << 8)) {
@@ -161,7 +187,7 @@ static int receive_status(int fd)
 }
 
 /* Command and data set in as few system calls as the peer's maximum PDU allows; ours are 128 KiB at the most. */
-static int store(int fd, size_t maximum, int message, const unsigned char *command, size_t command_bytes, unsigned char *data, size_t data_bytes)
+static int store(const struct link *l, size_t maximum, int message, const unsigned char *command, size_t command_bytes, unsigned char *data, size_t data_bytes)
 {
     unsigned char heads[512][12];
     struct iovec parts[1024];
@@ -173,7 +199,7 @@ static int store(int fd, size_t maximum, int message, const unsigned char *comma
     for (size_t at = 0, k = 1; at < data_bytes; at += room, k++) {
         size_t part = data_bytes - at < room ? data_bytes - at : room;
         if (count + 2 > 1000) { /* a small maximum and a large object: more than one call */
-            if (!send_parts(fd, parts, count)) {
+            if (!send_parts(l, parts, count)) {
                 return -1;
             }
             count = 0;
@@ -182,39 +208,56 @@ static int store(int fd, size_t maximum, int message, const unsigned char *comma
         parts[count++] = (struct iovec){heads[k], pdu_head(heads[k], part, at + part == data_bytes ? 2 : 0)};
         parts[count++] = (struct iovec){data + at, part};
     }
-    return send_parts(fd, parts, count) ? receive_status(fd) : -1;
+    return send_parts(l, parts, count) ? receive_status(l) : -1;
 }
 
-/* -> the socket, or -1 */
-static int open_association(const struct load *l, size_t *maximum)
+static void close_link(struct link *link)
 {
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    BIO_free_all(link->tls);
+    if (link->fd != -1) {
+        (void)close(link->fd);
+    }
+    *link = (struct link){-1, NULL};
+}
+
+/* The handshake, when there is to be one. */
+static bool secure(struct link *link, const struct load *l)
+{
+    if (!l->tls) {
+        return true;
+    }
+    link->tls = BIO_new_ssl(l->tls, 1);
+    BIO *buffer = BIO_new(BIO_f_buffer());
+    if (!link->tls || !buffer || BIO_set_write_buffer_size(buffer, 16384) != 1) {
+        return false;
+    }
+    (void)BIO_push(link->tls, BIO_new_socket(link->fd, BIO_NOCLOSE));
+    link->tls = BIO_push(buffer, link->tls);
+    return BIO_do_handshake(link->tls) == 1;
+}
+
+static bool open_association(struct link *link, const struct load *l, size_t *maximum)
+{
     int on = 1;
     struct timeval limit = {TIMEOUT_S, 0};
-    if (fd == -1 || connect(fd, (const struct sockaddr *)&l->address, sizeof l->address) == -1) {
-        goto failed;
+    *link = (struct link){socket(AF_INET, SOCK_STREAM, 0), NULL};
+    if (link->fd == -1 || connect(link->fd, (const struct sockaddr *)&l->address, sizeof l->address) == -1) {
+        return false;
     }
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    *maximum = associate(fd);
-    if (*maximum >= 1024) {
-        return fd;
-    }
-failed:
-    if (fd != -1) {
-        (void)close(fd);
-    }
-    return -1;
+    (void)setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(link->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    (void)setsockopt(link->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    *maximum = secure(link, l) ? associate(link) : 0;
+    return *maximum >= 1024;
 }
 
-/* Released? *fd is closed in any case. */
-static bool end_association(int *fd)
+/* Released? It is closed in any case. */
+static bool end_association(struct link *link)
 {
     unsigned char release[10] = {5, 0, 0, 0, 0, 4};
-    bool ended = send(*fd, release, 10, MSG_NOSIGNAL) == 10 && receive_exactly(*fd, release, 10) && release[0] == 6;
-    (void)close(*fd);
-    *fd = -1;
+    struct iovec part = {release, sizeof release};
+    bool ended = send_parts(link, &part, 1) && receive_exactly(link, release, 10) && release[0] == 6;
+    close_link(link);
     return ended;
 }
 
@@ -223,9 +266,9 @@ static void *run(void *argument)
     struct load *l = argument;
     size_t maximum = 0;
     unsigned char *data = malloc(l->data_bytes + 1024);
-    int fd = data ? open_association(l, &maximum) : -1;
+    struct link link = {-1, NULL};
     l->broken = true;
-    if (fd == -1) {
+    if (!data || !open_association(&link, l, &maximum)) {
         goto out;
     }
     char uid[UID_BYTES];
@@ -243,7 +286,7 @@ static void *run(void *argument)
     size_t data_bytes = (size_t)(p - data) + pixels;
     for (int i = 0; i < l->instances; i++) {
         unsigned char command[512];
-        if (i > 0 && l->per_association > 0 && i % l->per_association == 0 && (!end_association(&fd) || (fd = open_association(l, &maximum)) == -1)) {
+        if (i > 0 && l->per_association > 0 && i % l->per_association == 0 && (!end_association(&link) || !open_association(&link, l, &maximum))) {
             goto out;
         }
         (void)make_head(data, l, i, uid);
@@ -256,18 +299,16 @@ static void *run(void *argument)
         c = put(c, 0, 0x1000, NULL, uid, strlen(uid));
         unsigned char length[4] = {(unsigned char)(c - command - 12), 0, 0, 0};
         (void)put(command, 0, 0, NULL, length, 4);
-        int status = store(fd, maximum > 131072 ? 131072 : maximum, i + 1, command, (size_t)(c - command), data, data_bytes);
+        int status = store(&link, maximum > 131072 ? 131072 : maximum, i + 1, command, (size_t)(c - command), data, data_bytes);
         if (status == -1) {
             goto out;
         }
         l->stored += status == 0;
         l->refused += status != 0;
     }
-    l->broken = !end_association(&fd);
+    l->broken = !end_association(&link);
 out:
-    if (fd != -1) {
-        (void)close(fd);
-    }
+    close_link(&link);
     free(data);
     return NULL;
 }
@@ -278,11 +319,17 @@ int main(int argc, char **argv)
     pthread_t threads[ASSOCIATIONS_MAX];
     struct timespec begun;
     struct timespec ended;
-    int associations = argc == 7 || argc == 8 ? atoi(argv[3]) : 0;
+    int associations = argc == 7 || argc == 8 || argc == 10 ? atoi(argv[3]) : 0;
     if (associations < 1 || associations > ASSOCIATIONS_MAX || atoi(argv[4]) < associations || atol(argv[5]) < 1000) {
-        (void)fprintf(stderr, "usage: store_load HOST PORT ASSOCIATIONS(1-64) INSTANCES DATA_BYTES(>=1000) SEED [PER_ASSOCIATION]\n");
+        (void)fprintf(stderr, "usage: store_load HOST PORT ASSOCIATIONS(1-64) INSTANCES DATA_BYTES(>=1000) SEED [PER_ASSOCIATION [CERTIFICATE KEY]]\n");
         return 2;
     }
+    SSL_CTX *tls = argc == 10 ? SSL_CTX_new(TLS_client_method()) : NULL;
+    if (argc == 10 && (!tls || SSL_CTX_use_certificate_chain_file(tls, argv[8]) != 1 || SSL_CTX_use_PrivateKey_file(tls, argv[9], SSL_FILETYPE_PEM) != 1)) {
+        (void)fprintf(stderr, "store_load: %s or %s cannot be used\n", argv[8], argv[9]);
+        return 2;
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
     int stored = 0;
     int refused = 0;
     int broken = 0;
@@ -293,9 +340,10 @@ int main(int argc, char **argv)
         (void)inet_pton(AF_INET, argv[1], &l->address.sin_addr);
         l->instances = atoi(argv[4]) / associations + (i < atoi(argv[4]) % associations);
         l->number = i;
-        l->per_association = argc == 8 ? atoi(argv[7]) : 0;
+        l->per_association = argc >= 8 ? atoi(argv[7]) : 0;
         l->seed = atoi(argv[6]);
         l->data_bytes = (size_t)atol(argv[5]);
+        l->tls = tls;
         if (pthread_create(&threads[i], NULL, run, l) != 0) {
             return 1;
         }
@@ -308,5 +356,6 @@ int main(int argc, char **argv)
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &ended);
     (void)printf("%.6f %d %d\n", (double)(ended.tv_sec - begun.tv_sec) + (double)(ended.tv_nsec - begun.tv_nsec) / 1e9, stored, refused);
+    SSL_CTX_free(tls);
     return broken > 0;
 }

@@ -17,30 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from harness import Installation, LeftOut, check, clean_environment, free_port, main, make_study, run_tool, same, until  # noqa: E402
 import pki  # noqa: E402
 import scu  # noqa: E402
-
-CT, EXPLICIT_LE = '1.2.840.10008.5.1.4.1.1.2', '1.2.840.10008.1.2.1'
-
-
-class Secure(scu.Association):
-    """scu's Association over TLS; own: a pki.Pair to show, ca: the file that our peer must lead to."""
-
-    def __init__(self, port, own, ca, calling='TESTSCU', contexts=((CT, EXPLICIT_LE), (scu.VERIFICATION, scu.IMPLICIT_LE)), drip=False):
-        rules = ssl.create_default_context(cafile=ca)
-        rules.check_hostname = False
-        if own:
-            rules.load_cert_chain(own.certificate, own.key)
-        raw = socket.create_connection(('127.0.0.1', port), 30)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            self.socket = rules.wrap_socket(raw)
-            self.message = 0
-            self._associate(list(contexts), calling, 'STORESCP')
-        except BaseException:
-            raw.close()
-            raise
-
-    def peer_certificate(self):
-        return self.socket.getpeercert(True)
+from tls_scu import Secure  # noqa: E402
 
 
 class Place:
