@@ -39,8 +39,17 @@ struct tls_session {
 
 static void note_certificate(struct tls_facts *f, X509 *certificate);
 
-/* Called for every certificate of a chain and for every trouble with one. A missing revocation list of a CA above the peer's own is
- * tolerated: many CAs publish one for their leaves only. */
+/* The list that would say something about a CA, and that is not there or not to be judged. Many CAs publish one for their leaves only; and
+ * who issued a CA that is trusted as it stands in tls_ca may be unknown. */
+static bool is_no_list_of_a_ca(X509_STORE_CTX *store, int code)
+{
+    int depth = X509_STORE_CTX_get_error_depth(store);
+    bool is_anchor = depth == sk_X509_num(X509_STORE_CTX_get0_chain(store)) - 1;
+    return depth > 0 && (code == X509_V_ERR_UNABLE_TO_GET_CRL ||
+                         (is_anchor && (code == X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER || code == X509_V_ERR_CRL_SIGNATURE_FAILURE)));
+}
+
+/* Called for every certificate of a chain and for every trouble with one. */
 static int on_verify(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -52,7 +61,7 @@ static int on_verify(int ok, X509_STORE_CTX *store)
             note_certificate(s->facts, leaf);
         }
     }
-    if (!ok && code == X509_V_ERR_UNABLE_TO_GET_CRL && X509_STORE_CTX_get_error_depth(store) > 0) {
+    if (!ok && is_no_list_of_a_ca(store, code)) {
         X509_STORE_CTX_set_error(store, X509_V_OK);
         return 1;
     }
@@ -92,36 +101,59 @@ static int use_own(SSL_CTX *c, const struct tls_bundle *b, struct err *e)
     return ok ? 0 : from_openssl(e, "tls_key cannot be used");
 }
 
-static int use_trusted(SSL_CTX *c, const struct tls_bundle *b, struct err *e)
+/* Is there a CA whose issuer is not there? It is trusted as it is, and so is a peer's own certificate. Otherwise chains go up to their root. */
+static bool has_loose_end(STACK_OF(X509) *all)
+{
+    for (int i = 0; i < sk_X509_num(all); i++) {
+        bool has_issuer = false;
+        for (int k = 0; !has_issuer && k < sk_X509_num(all); k++) { /* itself, if it is a root */
+            has_issuer = X509_check_issued(sk_X509_value(all, k), sk_X509_value(all, i)) == X509_V_OK;
+        }
+        if (!has_issuer) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int use_authorities(SSL_CTX *c, const struct tls_bundle *b, bool *loose, struct err *e)
 {
     X509_STORE *store = SSL_CTX_get_cert_store(c);
+    STACK_OF(X509) *all = sk_X509_new_null();
     const unsigned char *p = b->bytes[TLS_CA];
     const unsigned char *end = p + b->length[TLS_CA];
-    int named = 0;
-    while (p < end) {
+    bool ok = all != NULL;
+    while (ok && p < end) {
         X509 *certificate = d2i_X509(NULL, &p, (long)(end - p));
-        int ok = certificate && X509_STORE_add_cert(store, certificate) == 1;
-        if (ok && named++ < NAMED_CA_MAX) { /* peers with several certificates choose by these names */
+        ok = certificate && X509_STORE_add_cert(store, certificate) == 1;
+        if (ok && sk_X509_num(all) < NAMED_CA_MAX) { /* peers with several certificates choose by these names */
             ok = SSL_CTX_add_client_CA(c, certificate) == 1;
         }
-        X509_free(certificate);
-        if (!ok) {
-            return from_openssl(e, "tls_ca cannot be used");
+        if (!ok || sk_X509_push(all, certificate) == 0) {
+            X509_free(certificate);
+            ok = false;
         }
     }
-    p = b->bytes[TLS_CRL];
-    end = p + b->length[TLS_CRL];
-    while (p < end) {
+    *loose = ok && has_loose_end(all);
+    sk_X509_pop_free(all, X509_free);
+    return ok ? 0 : from_openssl(e, "tls_ca cannot be used");
+}
+
+static int use_trusted(SSL_CTX *c, const struct tls_bundle *b, struct err *e)
+{
+    bool loose = false;
+    int rc = use_authorities(c, b, &loose, e);
+    const unsigned char *p = b->bytes[TLS_CRL];
+    const unsigned char *end = p + b->length[TLS_CRL];
+    while (rc == 0 && p < end) {
         X509_CRL *list = d2i_X509_CRL(NULL, &p, (long)(end - p));
-        int ok = list && X509_STORE_add_crl(store, list) == 1;
-        X509_CRL_free(list);
-        if (!ok) {
-            return from_openssl(e, "tls_crl cannot be used");
+        if (!list || X509_STORE_add_crl(SSL_CTX_get_cert_store(c), list) != 1) {
+            rc = from_openssl(e, "tls_crl cannot be used");
         }
+        X509_CRL_free(list);
     }
-    unsigned long flags = X509_V_FLAG_PARTIAL_CHAIN; /* an intermediate CA or a single certificate in tls_ca is trusted as it is */
-    flags |= b->length[TLS_CRL] ? X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL : 0;
-    return X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c), flags) == 1 ? 0 : from_openssl(e, "tls_ca cannot be used");
+    unsigned long flags = (loose ? X509_V_FLAG_PARTIAL_CHAIN : 0) | (b->length[TLS_CRL] ? X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL : 0);
+    return rc != 0 || X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c), flags) == 1 ? rc : from_openssl(e, "tls_ca cannot be used");
 }
 
 static int use_rules(SSL_CTX *c, const struct tls_settings *s, struct err *e)

@@ -45,7 +45,9 @@ def moment(days):
 
 
 class Authority:
-    def __init__(self, directory, name, days=3650):
+    """parent: another Authority that signs this one; else it signs itself."""
+
+    def __init__(self, directory, name, days=3650, parent=None):
         self.directory, self.name = os.path.join(directory, name), name
         os.makedirs(self.directory)
         self.certificate, self.key = os.path.join(self.directory, 'ca.pem'), os.path.join(self.directory, 'ca.key')
@@ -53,8 +55,19 @@ class Authority:
         for file, content in (('config', CONFIG.format(self.directory)), ('index', ''), ('serial', '1000\n'), ('crlnumber', '01\n')):
             with open(os.path.join(self.directory, file), 'w') as f:
                 f.write(content)
+        if parent:
+            self._under(parent)
+            return
         openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', self.key, '-out', self.certificate, '-days', str(days), '-subj', f'/O=Hospital/CN={name}',
                 '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign,cRLSign')
+
+    def _under(self, parent):
+        request, extensions = self.certificate + '.csr', self.certificate + '.ext'
+        openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', self.key, '-out', request, '-subj', f'/O=Hospital/CN={self.name}')
+        with open(extensions, 'w') as f:
+            f.write('basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n')
+        openssl('ca', '-batch', '-notext', '-config', parent.config, '-cert', parent.certificate, '-keyfile', parent.key, '-in', request, '-out', self.certificate,
+                '-extfile', extensions, '-days', '1000')
 
     def issue(self, name, names=None, days=(-1, 365), usage='clientAuth,serverAuth', key='rsa:2048'):
         base = os.path.join(self.directory, name)

@@ -32,7 +32,9 @@ class Place:
         self.trusted = os.path.join(it.home, 'ca')
         os.mkdir(self.trusted)
         shutil.copy(self.ca.certificate, self.trusted)
-        self.crl = os.path.join(it.home, 'crl.pem')
+        self.lists = os.path.join(it.home, 'crl')
+        os.mkdir(self.lists)
+        self.crl = os.path.join(self.lists, 'ours.pem')
         self.ca.list(self.crl)
         self.install(self.server)
 
@@ -149,6 +151,44 @@ def revocation(place, port, log):
     log.wait('tls_trouble', 'out of date', 'fetch the new one')
     place.ca.list(place.crl)
     Secure(port, place.ct1, place.ca.certificate, 'CT1').release()
+
+
+def chains(it, place, port, log):
+    """A peer and ourselves below a CA that is not the root."""
+    sub = pki.Authority(place.directory, 'radiology', parent=place.ca)
+    peer = sub.issue('us5')
+    alone = pki.Pair(peer.certificate, peer.key, peer.subject)
+    whole = pki.Pair(os.path.join(place.directory, 'us5-chain.pem'), peer.key, peer.subject)
+    with open(whole.certificate, 'w') as f:
+        f.write(open(peer.certificate).read() + open(sub.certificate).read())
+    check(refused(whole, port, place.ca.certificate), 'without a revocation list of its CA')
+    log.wait('tls_refused', 'no revocation list of the CA', 'CN=us5')
+    sub.list(os.path.join(place.lists, 'radiology.pem'))
+    Secure(port, whole, place.ca.certificate).release()
+    log.mark()
+    check(refused(alone, port, place.ca.certificate), 'a peer that does not send the CA between')
+    log.wait('tls_refused', 'does not lead to a CA in tls_ca')
+    shutil.copy(sub.certificate, os.path.join(place.trusted, 'radiology.pem'))
+    Secure(port, alone, place.ca.certificate).release()
+    os.remove(os.path.join(place.trusted, 'ca.pem'))
+    Secure(port, alone, place.ca.certificate).release()  # without its root it is trusted as it is
+    shutil.copy(place.ca.certificate, place.trusted)
+    place.ca.revoke(pki.Pair(sub.certificate, sub.key, ''))
+    place.ca.list(place.crl)
+    log.mark()
+    check(refused(alone, port, place.ca.certificate), 'below a CA that was revoked, though it stands in tls_ca beside its root')
+    log.wait('tls_refused', 'is revoked')
+    os.remove(os.path.join(place.trusted, 'radiology.pem'))
+    other = pki.Authority(place.directory, 'machines', parent=place.ca)
+    server = other.issue('receiver-below', names='IP:127.0.0.1')
+    chain = pki.Pair(os.path.join(place.directory, 'receiver-chain.pem'), server.key, server.subject)
+    with open(chain.certificate, 'w') as f:
+        f.write(open(server.certificate).read() + open(other.certificate).read())
+    place.install(chain)
+    log.wait('certificates_replaced')
+    Secure(port, place.ct1, place.ca.certificate, 'CT1').release()  # it knows the root only
+    place.install(place.server)
+    log.wait('certificates_replaced')
 
 
 def binding(it, place, port, log):
@@ -350,7 +390,7 @@ def test(build):
     if not shutil.which('openssl'):
         raise LeftOut('the openssl program is not here')
     port = free_port()
-    with Installation(build, 'tls', {'tls_port': port, 'tls_certificate': 'server.pem', 'tls_key': 'server.key', 'tls_ca': 'ca', 'tls_crl': 'crl.pem', 'acse_timeout': 3,
+    with Installation(build, 'tls', {'tls_port': port, 'tls_certificate': 'server.pem', 'tls_key': 'server.key', 'tls_ca': 'ca', 'tls_crl': 'crl', 'acse_timeout': 3,
                                      'spare_associations': 3, 'association_reuse': 20}, counts={'validator': 0, 'uploader': 0, 'importer': 0}) as it:
         place = Place(it)
         with open(os.path.join(it.home, 'storescp.conf'), 'a') as f:
@@ -368,6 +408,7 @@ def test(build):
         check(it.one('SELECT count(*) FROM association WHERE tls IS NULL') >= 1, 'the plain association has none')
         check(f'tls="TLSv1.3 TLS_AES_256_GCM_SHA384 {place.ct1.subject}"' in log.text(), 'TLS in the log')
         for step in (lambda: versions(place, port, log), lambda: wrong_certificates(place, port, log), lambda: revocation(place, port, log),
+                     lambda: chains(it, place, port, log),
                      lambda: binding(it, place, port, log), lambda: wrong_protocol(it, place, port, log), lambda: rotation(it, place, port, log, files)):
             step()
         it.stop()
