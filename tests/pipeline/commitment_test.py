@@ -117,6 +117,10 @@ def refused(it, references):
              (0x213, dict(data=many)), (0x213, dict(data=bytes(9000000)))]
     for status, options in cases:
         same(f'{commitment.ask(a, transaction(), references, **options):04x}', f'{status:04x}', f'status of {str(options)[:80]}')
+    os.rename(it.database, it.database + '.away')  # what cannot be recorded is not answered with success
+    for status, options in [(0x110, dict(data=good))]:
+        same(f'{commitment.ask(a, transaction(), references, **options):04x}', f'{status:04x}', 'status without the database')
+    os.rename(it.database + '.away', it.database)
     same(a.echo(), 0, 'echo on the same association')
     context = a.accepted[CT, commitment.EXPLICIT_LE]  # N-ACTION on a storage context
     a._command(context, [(3, commitment.CLASS.encode()), (0x100, b'\x30\1'), (0x110, b'\x63\0'), (0x800, b'\1\1'), (0x1001, commitment.INSTANCE.encode()), (0x1008, b'\1\0')])
@@ -127,7 +131,7 @@ def refused(it, references):
     same(f'{a._status():04x}', '0211', 'C-STORE on the commitment context')
     a.release()
     same(it.one('SELECT count(*) FROM commitment'), before, 'rows')
-    say(f'{len(cases) + 2} requests refused with their status: ok')
+    say(f'{len(cases) + 3} requests refused with their status: ok')
 
 
 def waits(it, listener, directory):
