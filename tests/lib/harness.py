@@ -119,6 +119,7 @@ class Installation:
             built = os.path.exists(self.program(f'storescp-{stage}')) and (self.cloud or stage in STAGES[:2])
             self.settings[stage + 's'] = (counts or {}).get(stage, 1) if built else 0
         self.settings.update(settings or {})
+        self.sections = {}  # 'ae CT*': {setting: value}; written by configure()
         os.makedirs(self.home, exist_ok=True)
         self.configure()
 
@@ -148,6 +149,8 @@ class Installation:
         self.settings.update(settings)
         with open(os.path.join(self.home, 'storescp.conf'), 'w') as f:
             f.writelines(f'{name} = {value}\n' for name, value in self.settings.items())
+            for section, settings in self.sections.items():
+                f.writelines([f'[{section}]\n'] + [f'{name} = {value}\n' for name, value in settings.items()])
 
     def _spawn(self, arguments, wait_s):
         """Starts a program that prints `ready`; -> process."""
@@ -348,6 +351,18 @@ class Installation:
         with contextlib.suppress(FileNotFoundError):
             with open(os.path.join(self.aws_directory, name)) as f:
                 return [line.split() for line in f if line.strip()]
+        return []
+
+    def fault(self, *rules):
+        """Orders faults from the stand-in (compose/local-aws/README.md); none: takes all back."""
+        request = urllib.request.Request(f'http://127.0.0.1:{self.aws_port}/_local/faults', data=json.dumps(rules).encode() if rules else None,
+                                         method='POST' if rules else 'DELETE')
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
+
+    def log_lines(self, *words):
+        with contextlib.suppress(FileNotFoundError):
+            with open(self.log_path, errors='replace') as f:
+                return [line.rstrip() for line in f if all(word in line for word in words)]
         return []
 
     # ---- the stand-in ---------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Association:
         self.socket = socket.create_connection((host, port), timeout, (source, 0) if source else None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(preamble)
-        self.message = 0
+        self.message, self.comment = 0, ''  # comment: (0000,0902) of the last answer
         try:
             self._associate(contexts, calling, called)
         except BaseException:
@@ -118,13 +118,17 @@ class Association:
             raise Refused('association aborted by the peer', transient=True)
         if kind != 4:
             raise Refused(f'PDU {kind} instead of an answer', transient=True)
-        p = 6
+        p, status, self.comment = 6, None, ''
         while p + 8 <= len(answer):
             group, number, n = struct.unpack('<HHI', answer[p:p + 8])
             if (group, number) == (0, 0x900):
-                return struct.unpack('<H', answer[p + 8:p + 10])[0]
+                status = struct.unpack('<H', answer[p + 8:p + 10])[0]
+            if (group, number) == (0, 0x902):
+                self.comment = answer[p + 8:p + 8 + n].decode('latin1').rstrip('\0 ')
             p += 8 + n
-        raise OSError('an answer without a status')
+        if status is None:
+            raise OSError('an answer without a status')
+        return status
 
     def echo(self):
         self.message = self.message % 65535 + 1
