@@ -194,13 +194,17 @@ int policy_request(const struct config *config, const char *calling, const char 
     const char *only = config_text(config, CFG_REQUIRE_CALLING_AE_TITLE);
     char own[20];
     bool ours = !config_bool(config, CFG_REQUIRE_CALLED_AE_TITLE);
+    bool nearly = false;
     const char *bare = called + strspn(called, " ");
     for (const char *at = config_text(config, CFG_AE_TITLE); !ours && list_next(&at, own, sizeof own);) {
         size_t length = strlen(own);
-        ours = strncmp(bare, own, length) == 0 && bare[length + strspn(bare + length, " ")] == '\0';
+        bool ends = strlen(bare) >= length && bare[length + strspn(bare + length, " ")] == '\0';
+        ours = ends && strncmp(bare, own, length) == 0;
+        nearly = nearly || (ends && strncasecmp(bare, own, length) == 0);
     }
     if (!ours) {
-        (void)snprintf(why->reason, sizeof why->reason, "the called AE title is none of ours");
+        (void)snprintf(why->reason, sizeof why->reason, "the called AE title is %s",
+                       nearly ? "one of ours but for capital and small letters" : "none of ours");
         (void)snprintf(why->remedy, sizeof why->remedy, "correct it on the sender, add it to ae_title, or set require_called_ae_title = false");
         return 1 << 8 | 7; /* called AE title not recognized */
     }

@@ -76,6 +76,7 @@ def titles(it):
     check('peer=127.0.0.1' in line, f'the line names the peer: {line}')
     logged(it, 'association_rejected', 'calling_ae="MR"', 'called_ae="ONE"')
     logged(it, 'association_rejected', 'called_ae="FOUR"', 'ae_title', 'require_called_ae_title')
+    logged(it, 'association_rejected', 'called_ae="one"', 'capital and small letters')
     for tool in ('echoscu', 'storescu'):
         files = [it.study[0]] if tool == 'storescu' else []
         code, _ = run_tool(tool, '-aet', 'CT1', '-aec', 'TWO TWO', '127.0.0.1', str(it.port), *files)

@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from harness import Installation, LeftOut, check, clean_environment, free_port, main, make_study, run_tool, same, until  # noqa: E402
 import pki  # noqa: E402
 import scu  # noqa: E402
+from negotiate import connect, read_answer, request  # noqa: E402
 from tls_scu import Secure  # noqa: E402
 
 
@@ -255,6 +256,21 @@ def wrong_protocol(it, place, port, log):
         check(time.monotonic() - begun < 9, f'a dripping peer is let go after acse_timeout, not after {time.monotonic() - begun:.0f} s')
 
 
+def window(place, port, files):
+    """An asynchronous operations window: the answer is written beside DCMTK, on this connection too."""
+    rules = ssl.create_default_context(cafile=place.ca.certificate)
+    rules.check_hostname = False
+    rules.load_cert_chain(place.ct1.certificate, place.ct1.key)
+    peer = connect(port)
+    peer.socket = rules.wrap_socket(peer.socket)
+    contexts = [(scu.read_part10(files[0]).sop_class, [scu.read_part10(files[0]).syntax])]
+    peer.socket.sendall(request(contexts, calling='CT1', user=[(0x53, bytes((0, 3, 0, 3)))]))
+    answer = read_answer(peer, contexts)
+    same((answer.kind, answer.items.get(0x53)), ('accepted', [bytes((0, 3, 0, 1))]), 'the window over TLS')
+    same(peer.store(scu.read_part10(files[0])), 0, 'C-STORE after it')
+    peer.release()
+
+
 def rotation(it, place, port, log, files):
     """Associations store all the time while certificates are replaced; an open one stays, new ones see the new certificate."""
     parts, over, failed, served = [scu.read_part10(f) for f in files], threading.Event(), [], []
@@ -409,7 +425,7 @@ def test(build):
         check(f'tls="TLSv1.3 TLS_AES_256_GCM_SHA384 {place.ct1.subject}"' in log.text(), 'TLS in the log')
         for step in (lambda: versions(place, port, log), lambda: wrong_certificates(place, port, log), lambda: revocation(place, port, log),
                      lambda: chains(it, place, port, log),
-                     lambda: binding(it, place, port, log), lambda: wrong_protocol(it, place, port, log), lambda: rotation(it, place, port, log, files)):
+                     lambda: binding(it, place, port, log), lambda: wrong_protocol(it, place, port, log), lambda: window(place, port, files), lambda: rotation(it, place, port, log, files)):
             step()
         it.stop()
         it.check_invariants()
