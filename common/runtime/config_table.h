@@ -166,7 +166,7 @@
     X(CFG_BATCH_QUIET_MS, "batch_quiet_ms", "", INT, "30000", 0, 86400000, "ms",                                       \
       "a study's batch closes after this time without a new instance")                                                 \
     X(CFG_BATCH_MAX_AGE_MS, "batch_max_age_ms", "", INT, "600000", 100, 86400000, "ms",                                \
-      "a batch closes at this age even if instances keep coming")                                                      \
+      "a batch closes at this age even if instances keep coming; a closed one waits so long for an instance that is late") \
     X(CFG_BATCH_MAX_COUNT, "batch_max_count", "", INT, "5000", 1, 5000, "count",                                       \
       "instances in a batch (HealthImaging's quota of files per import job)")                                          \
     X(CFG_BATCH_MAX_MB, "batch_max_mb", "", INT, "10000", 1, 10000, "MB",                                              \
