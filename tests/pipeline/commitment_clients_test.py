@@ -4,7 +4,9 @@ association and on one that we open to its server; Orthanc (Debian) stores, asks
 is not here and cannot be fetched; with none of them the test is."""
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +17,18 @@ from node import need  # noqa: E402
 import scu  # noqa: E402
 
 CLIENT = os.path.join(TOP, 'tests', 'dimse')
+
+
+def quiet_port():
+    """A free port below those that the kernel gives to connections: the client listens on it later, and on every address."""
+    for _ in range(100):
+        port = random.randrange(20000, 32000)
+        try:
+            socket.create_server(('::', port), family=socket.AF_INET6, dualstack_ipv6=True).close()
+            return port
+        except OSError:
+            continue
+    raise LeftOut('no free port')
 
 
 def dcmjs(it, node, references, port):
@@ -100,7 +114,7 @@ def orthanc(it, files, port):
 def test(build):
     left_out = []
     with Installation(build, 'commitment-clients') as it:
-        js_port, orthanc_port = free_port(), free_port()
+        js_port, orthanc_port = quiet_port(), quiet_port()
         with open(os.path.join(it.home, 'storescp.conf'), 'a') as f:
             f.write(f'commitment_at = {"uploaded" if it.cloud else "spooled"}\n[ae DCMJS]\ncommitment_address = 127.0.0.1:{js_port}\n'
                     f'[ae ORTHANC]\ncommitment_address = 127.0.0.1:{orthanc_port}\ncommitment_same_association = false\n')

@@ -74,7 +74,6 @@ static void test_what_counts(void **in)
     receive(f, "1.2", 2, b);
     assert_int_equal(add(f->uploader, &c, two, false), COMMITMENT_NEW);
     assert_false(judge(f->importer)); /* both are under way */
-    assert_false(claim(f->importer, COMMITMENT_JUDGE, &c)); /* not due again at once */
     (void)validate_one(f, a);
     (void)validate_one(f, b);
     upload_one(f, &claim_of);
@@ -229,10 +228,10 @@ static void test_cannot_be_delivered(void **in)
     assert_true(judge(f->importer));
     assert_true(judge(f->importer));
     assert_true(claim(f->importer, COMMITMENT_REPORT, &c));
-    assert_int_equal(state_commitment_defer(f->importer, &c, &why, clock_wall_ms() + 300, true, &given_up, &e), 0);
+    assert_int_equal(state_commitment_defer(f->importer, &c, &why, clock_wall_ms() + 2000, true, &given_up, &e), 0);
     assert_false(given_up);
     assert_false(claim(f->importer, COMMITMENT_REPORT, &d)); /* the other one to the same peer rests as well */
-    usleep(320000);
+    usleep(2050000);
     assert_true(claim(f->importer, COMMITMENT_REPORT, &d));
     assert_true(claim(f->importer, COMMITMENT_REPORT, &c));
     assert_int_equal(c.attempts + d.attempts, 1);
