@@ -23,6 +23,7 @@ EXPLICIT_LE = '1.2.840.10008.1.2.1'
 
 # Which test provokes what the statement lists and this one does not: (file below tests/, a line in it).
 ELSEWHERE = {
+    ('A-ASSOCIATE-RJ', '2 3 1'): ('pipeline/pressure_test.py', "'020301', 'rejected: transient, temporary congestion'"),
     ('A-ASSOCIATE-RJ', '1 1 1'): ('pipeline/negotiation_test.py', 'NO_USER = (1, 1, 1)'),
     **{('status', s): ('pipeline/commitment_test.py', f'(0x{int(s, 16):x}, dict(') for s in ('0112', '0115', '0118', '0123', '0213')},
     ('failure reason', '0110'): ('pipeline/commitment_test.py', 'odd[1]: commitment.PROCESSING_FAILURE}'),
