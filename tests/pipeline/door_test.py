@@ -312,8 +312,10 @@ def limits(build):
             a.release()
         until(lambda: len(d.association_processes()) <= 2, 30, 'the processes that a rush left over end')
         # idle processes that die take no connection with them
-        for pid in d.association_processes():
+        idle = d.association_processes()
+        for pid in idle:
             os.kill(pid, 9)
+        until(lambda: not set(idle) & set(d.association_processes()), 10, 'the killed ones are gone')
         for _ in range(10):
             same(d.peer_of_store(), '127.0.0.1', 'peer after the idle processes were killed')
         d.it.stop()
