@@ -279,17 +279,25 @@ void door_turn(struct door *d)
 
 /* ---- opening and closing --------------------------------------------------------------------------------------------------------------- */
 
-int door_open(struct door **out, struct pool *pool, struct refusals *refusals, struct err *e)
+int door_check(const struct config *config, struct err *e)
 {
-    const struct config *config = pool->config;
     long long plain = config_int(config, CFG_SCP_PORT);
-    long long tls = config_int(config, CFG_TLS_PORT);
-    if (plain == tls) { /* two sockets on one port would share its connections by chance */
+    if (plain == config_int(config, CFG_TLS_PORT)) { /* two sockets on one port would share its connections by chance */
         return err_set(e, ERR_CONFIG, 0, plain == 0 ? "scp_port and tls_port are both 0: nobody could connect"
                                                     : "scp_port and tls_port are the same: give tls_port another one, such as 2762");
     }
     if (strcmp(config_text(config, CFG_PROXY_PROTOCOL), "off") != 0 && !config_text(config, CFG_PROXY_TRUSTED)[0]) {
         return err_set(e, ERR_CONFIG, 0, "proxy_protocol is %s and proxy_trusted names no balancer", config_text(config, CFG_PROXY_PROTOCOL));
+    }
+    return 0;
+}
+
+int door_open(struct door **out, struct pool *pool, struct refusals *refusals, struct err *e)
+{
+    const struct config *config = pool->config;
+    int rc = door_check(config, e);
+    if (rc != 0) {
+        return rc;
     }
     struct door *d = calloc(1, sizeof *d);
     if (!d) {
@@ -298,9 +306,9 @@ int door_open(struct door **out, struct pool *pool, struct refusals *refusals, s
     *d = (struct door){.pool = pool, .refusals = refusals, .plain = -1, .tls = -1, .epoll = epoll_create1(EPOLL_CLOEXEC)};
     TAILQ_INIT(&d->silent);
     TAILQ_INIT(&d->ready);
-    int rc = d->epoll == -1 ? err_set(e, ERR_IO, errno, "epoll") : 0;
-    rc = rc == 0 && plain > 0 ? listen_on(config, CFG_SCP_PORT, &d->plain, e) : rc;
-    rc = rc == 0 && tls > 0 ? listen_on(config, CFG_TLS_PORT, &d->tls, e) : rc;
+    rc = d->epoll == -1 ? err_set(e, ERR_IO, errno, "epoll") : 0;
+    rc = rc == 0 && config_int(config, CFG_SCP_PORT) > 0 ? listen_on(config, CFG_SCP_PORT, &d->plain, e) : rc;
+    rc = rc == 0 && config_int(config, CFG_TLS_PORT) > 0 ? listen_on(config, CFG_TLS_PORT, &d->tls, e) : rc;
     int *both[] = {&d->plain, &d->tls};
     for (size_t i = 0; rc == 0 && i < 2; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = both[i]};

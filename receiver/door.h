@@ -18,12 +18,15 @@
 
 #include <stddef.h>
 
+struct config;
 struct door;
 struct pool;
 struct process;
 struct packet;
 struct refusals;
 
+/* Settings that contradict each other: ERR_CONFIG with a sentence. */
+int door_check(const struct config *config, struct err *e);
 /* Listens on scp_port and tls_port. ERR_CONFIG when it cannot. pool and refusals must outlive the door. */
 int door_open(struct door **out, struct pool *pool, struct refusals *refusals, struct err *e);
 /* Stops listening and closes those who wait; associations that stand may still ask. */

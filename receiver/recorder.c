@@ -275,6 +275,7 @@ static void turn(struct recorder *r, struct group *g, bool accepting)
 static int check_settings(void *ctx, const struct config *config, struct err *e)
 {
     int rc = policy_check(config, e);
+    rc = rc == 0 ? door_check(config, e) : rc;
     return rc == 0 ? certificates_reconfigure(&((struct recorder *)ctx)->pool.certificates, config, e) : rc;
 }
 

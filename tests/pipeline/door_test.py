@@ -175,6 +175,16 @@ def proxy_headers(build):
         s = d.connect('127.0.0.5')
         same(s.recv(10), b'', 'what a stranger hears before it spoke')
         d.told_once(r'peer=127\.0\.0\.5 reason="address not allowed"')
+        # lists are read anew by a reload; contradictions leave what was
+        d.it.configure(allowed_addresses='127.0.0.5')
+        d.it.ctl('reload')
+        until(lambda: d.log('settings_reloaded'), 10, 'the settings are reloaded')
+        same(d.peer_of_store(source='127.0.0.5'), '127.0.0.5', 'peer that a reload lets in')
+        same(d.connect().recv(10), b'', 'what the address hears that the reload shuts out')
+        d.it.configure(allowed_addresses='', proxy_protocol='required', proxy_trusted='')
+        d.it.ctl('reload')
+        until(lambda: d.log('proxy_trusted names no balancer'), 10, 'the contradiction is told')
+        same(d.connect().recv(10), b'', 'what is shut out after a reload that failed')
         d.it.stop()
         d.it.check_invariants()
 
