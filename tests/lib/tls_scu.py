@@ -8,9 +8,10 @@ CONTEXTS = (('1.2.840.10008.5.1.4.1.1.2', '1.2.840.10008.1.2.1'), (scu.VERIFICAT
 
 
 class Secure(scu.Association):
-    """scu's Association over TLS; own: a pki.Pair to show, ca: the file that our peer must lead to."""
+    """scu's Association over TLS; own: a pki.Pair to show, ca: the file that our peer must lead to; first: what is sent before
+    TLS begins."""
 
-    def __init__(self, port, own, ca, calling='TESTSCU', contexts=CONTEXTS):
+    def __init__(self, port, own, ca, calling='TESTSCU', contexts=CONTEXTS, first=b''):
         rules = ssl.create_default_context(cafile=ca)
         rules.check_hostname = False
         if own:
@@ -18,6 +19,7 @@ class Secure(scu.Association):
         raw = socket.create_connection(('127.0.0.1', port), 30)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            raw.sendall(first)
             self.socket = rules.wrap_socket(raw)
             self.message = 0
             self._associate(list(contexts), calling, 'STORESCP')

@@ -367,7 +367,7 @@ def configuration(build, it, place):
     check(shown.returncode == 1 and 'has expired' in shown.stderr, f'an expired certificate: {shown.stderr}')
 
 
-def other_settings(build, it, place, log):
+def other_settings(build, place, file):
     """Receivers with other rules, side by side on one home each."""
     def serve(name, **settings):
         port = free_port()
@@ -383,6 +383,18 @@ def other_settings(build, it, place, log):
         same(code, 0, f'echoscu +pa: {output[-300:]}')
         Secure(port, None, place.ca.certificate).release()
         check(refused(place.other.issue('stranger'), port, place.ca.certificate), 'a certificate that is shown must be good')
+        one.stop()
+    port, one = serve('balancer', proxy_protocol='optional', proxy_trusted='127.0.0.1')
+    with one:
+        one.start_up()
+        part = scu.read_part10(file)
+        a = Secure(port, place.ct1, place.ca.certificate, first=b'PROXY TCP4 10.9.8.7 127.0.0.1 4711 2762\r\n')
+        same(a.store(part), 0, 'TLS behind a balancer that speaks the PROXY protocol')
+        a.release()
+        until(lambda: one.query('SELECT peer FROM association WHERE tls IS NOT NULL') == [('10.9.8.7',)], 10, 'the address of the PROXY header in the row')
+        for kind, pid in one.processes():
+            ignored = int(re.search(r'^SigIgn:\s*(\w+)', open(f'/proc/{pid}/status').read(), re.M).group(1), 16)
+            check(kind != 'association' or ignored >> 12 & 1, 'a peer that breaks off must not end the process by SIGPIPE')
         one.stop()
     port, one = serve('strict', tls_minimum='1.3', tls_client='none', tls_ca='')
     with one:
@@ -431,7 +443,7 @@ def test(build):
         it.check_invariants()
         check('PRIVATE KEY' not in open(it.log_path, errors='replace').read(), 'no key in the log')
         configuration(build, it, place)
-        other_settings(build, it, place, log)
+        other_settings(build, place, files[0])
 
 
 main(test)
