@@ -331,6 +331,30 @@ def rotation(it, place, port, log, files):
     check(len(served) > 50, f'only {len(served)} associations came about')
 
 
+def reload(it, place, port, log):
+    """SIGHUP: other rules for new associations; settings that do not work are not taken."""
+    path = os.path.join(it.home, 'storescp.conf')
+    text = open(path).read()
+    stays = Secure(port, place.free, place.ca.certificate)
+    check(refused(None, port, place.ca.certificate), 'a peer without a certificate, before')
+    for change, words in (('tls_ca = /nowhere.pem', '/nowhere.pem'), ('tls_certificate = ca/ca.pem', 'is not the key of')):
+        with open(path, 'w') as f:
+            f.write(change + '\n' + re.sub(rf'^{change.split()[0]} = .*\n', '', text, flags=re.M))
+        log.mark()
+        it.ctl('reload')
+        log.wait('settings_kept', words)
+        Secure(port, place.free, place.ca.certificate).release()
+    with open(path, 'w') as f:
+        f.write('tls_client = request\n[ae FREE]\n' + f'tls_subject = {place.free.subject}\n[all]\n' + text)
+    log.mark()
+    it.ctl('reload')
+    log.wait('settings_reloaded')
+    until(lambda: not refused(None, port, place.ca.certificate), 10, 'a peer without a certificate is let in')
+    check(refused(place.free, port, place.ca.certificate, 'ANYBODY') and not refused(place.free, port, place.ca.certificate, 'FREE'), 'the new binding')
+    same(stays.echo(), 0, 'an association that was open all the time')
+    stays.release()
+
+
 def configuration(build, it, place):
     """`config` says in words what is wrong; a receiver with it does not start."""
     def problems(start=False, **settings):
@@ -437,7 +461,9 @@ def test(build):
         check(f'tls="TLSv1.3 TLS_AES_256_GCM_SHA384 {place.ct1.subject}"' in log.text(), 'TLS in the log')
         for step in (lambda: versions(place, port, log), lambda: wrong_certificates(place, port, log), lambda: revocation(place, port, log),
                      lambda: chains(it, place, port, log),
-                     lambda: binding(it, place, port, log), lambda: wrong_protocol(it, place, port, log), lambda: window(place, port, files), lambda: rotation(it, place, port, log, files)):
+                     lambda: binding(it, place, port, log), lambda: wrong_protocol(it, place, port, log), lambda: window(place, port, files),
+                     lambda: rotation(it, place, port, log, files),
+                     lambda: place.install(place.server), lambda: reload(it, place, port, log)):
             step()
         it.stop()
         it.check_invariants()
