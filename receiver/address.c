@@ -28,7 +28,7 @@ int address_parse(const char *text, struct address *out, struct err *e)
     bool bracketed = length > 2 && host[0] == '[' && host[length - 1] == ']';
     unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
     if (port < 1 || port > 65535 || *end != '\0' || length == 0 || length >= sizeof out->host || (at && (at == text || at - text > 16)) ||
-        (!bracketed && memchr(host, ':', length))) {
+        (!bracketed && (host[0] == '[' || memchr(host, ':', length)))) {
         return err_set(e, ERR_CONFIG, 0, "commitment_address \"%.80s\" is not host:port or AETITLE@host:port", text);
     }
     (void)snprintf(out->ae_title, sizeof out->ae_title, "%.*s", at ? (int)(at - text) : 0, text);
