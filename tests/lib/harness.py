@@ -81,7 +81,8 @@ def free_port():
 def clean_environment():
     """Without settings of ours or of the AWS SDK that the caller's shell may hold: the environment wins over storescp.conf."""
     kept = ('PATH', 'HOME', 'LANG', 'TMPDIR', 'ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS')
-    return {name: os.environ[name] for name in kept if name in os.environ}
+    leaks = {'LSAN_OPTIONS': f'suppressions={os.path.join(LIB, "leaks.supp")}'}  # for a build with sanitizers
+    return {**leaks, **{name: os.environ[name] for name in kept if name in os.environ}}
 
 
 def shared_dicom():

@@ -252,7 +252,7 @@ def test(build):
         time.sleep(0.3)
         for kind, pid in it.processes():
             if kind == 'association':
-                os.kill(pid, 11)
+                os.kill(pid, 9)
         closed_within(peer.socket, 5, 'a peer whose process died')
         until(lambda: 'association_process_died' in open(it.log_path, errors='replace').read(), 5, 'the log tells of a process that died')
         same(scu.store_file('127.0.0.1', it.port, os.path.join(it.work, 'image', os.listdir(os.path.join(it.work, 'image'))[0])), 0, 'status after that')
