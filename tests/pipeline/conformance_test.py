@@ -277,10 +277,22 @@ def defaults(text):
         check(name in preset, f'the statement speaks of a setting {name}, which does not exist')
 
 
+def choices(text):
+    """A table whose first column is a `setting` has a row for each of its values."""
+    table = re.sub(r'\s*\\\n\s*', ' ', open(os.path.join(TOP, 'common/runtime/config_table.h')).read())
+    found = 0
+    for name, rows in re.findall(r'^\| `(\w+)` \|[^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)', text, flags=re.M):
+        known = re.search(rf'"{name}", "[^"]*", TEXT, "[^"]*", \d+, \d+, "([^"]*)"', table).group(1).split('|')
+        same(sorted(re.findall(r'^\| `([^`]+)`', rows, flags=re.M)), sorted(known), f'values of {name} in the statement and in the settings')
+        found += 1
+    check(found >= 2, 'the tables of tls_profile and tls_client are not found')
+
+
 def test(build):
     text = open(STATEMENT, encoding='utf-8').read()
     tables = sections()
     defaults(text)
+    choices(text)
     status_rows = {r['status']: r for number in tables for r in tables[number] if 'status' in r}
     reasons = {r['failure reason'] for r in tables['3.7.2']}
     headers = ''.join(open(os.path.join(TOP, 'common', name)).read() for name in ('dicom/adapter.h', 'dicom/commitment.h', 'state/commitments.h'))
