@@ -25,24 +25,6 @@ enum success_point waiting_point(const struct config *config, struct state_recei
     return point;
 }
 
-bool waiting_begin(struct waiting *w, const struct config *config, struct process *p, const struct state_received *row)
-{
-    const struct config_section *section = config_for_ae(config, row->calling_ae);
-    enum success_point point = point_for(config, section);
-    if (point == SUCCESS_AT_SPOOL || w->count == PROCESSES_MAX) {
-        return false;
-    }
-    struct waiter *one = &w->waiters[w->count];
-    memset(&w->progress[w->count], 0, sizeof w->progress[0]);
-    memcpy(w->progress[w->count].id, row->id, sizeof row->id);
-    *one = (struct waiter){.process = p, .pid = p->pid, .point = point, .since_ms = clock_mono_ms()};
-    memcpy(one->id, row->id, sizeof one->id);
-    one->until_ms = one->since_ms + config_int_for(config, section, CFG_SUCCESS_WAIT_S) * 1000;
-    one->is_success_at_end = strcmp(config_text_for(config, section, CFG_SUCCESS_TIMEOUT), "success") == 0;
-    w->count++;
-    return true;
-}
-
 static bool has_arrived(const struct waiter *one, const struct state_progress *p)
 {
     return one->point == SUCCESS_AT_S3 ? p->is_uploaded : p->is_imported;
@@ -68,6 +50,27 @@ static void send_verdict(const struct waiter *one, int status, const char *why, 
     (void)send(one->process->channel, &answer, sizeof answer, MSG_NOSIGNAL | MSG_DONTWAIT);
     log_write(status == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "answer_sent", "instance=%s status=%04X waited_ms=%lld point=%s why=\"%s\"", one->id,
               (unsigned)status, (long long)(clock_mono_ms() - one->since_ms), one->point == SUCCESS_AT_S3 ? "s3" : "imported", why);
+}
+
+bool waiting_begin(struct waiting *w, const struct config *config, struct process *p, const struct state_received *row)
+{
+    const struct config_section *section = config_for_ae(config, row->calling_ae);
+    enum success_point point = point_for(config, section);
+    if (point == SUCCESS_AT_SPOOL) {
+        return false;
+    }
+    struct waiter one = {.process = p, .pid = p->pid, .point = point, .since_ms = clock_mono_ms()};
+    memcpy(one.id, row->id, sizeof one.id);
+    one.until_ms = one.since_ms + config_int_for(config, section, CFG_SUCCESS_WAIT_S) * 1000;
+    one.is_success_at_end = strcmp(config_text_for(config, section, CFG_SUCCESS_TIMEOUT), "success") == 0;
+    if (w->count == WAITERS_MAX) { /* those of processes that died a moment ago are still there */
+        send_verdict(&one, 0xa700, "too many wait", "kept, but too many wait");
+        return true;
+    }
+    memset(&w->progress[w->count], 0, sizeof w->progress[0]);
+    memcpy(w->progress[w->count].id, row->id, sizeof row->id);
+    w->waiters[w->count++] = one;
+    return true;
 }
 
 /* Sends the verdict if there is one. */

@@ -19,9 +19,12 @@ struct waiter {
     bool is_success_at_end;
 };
 
+/* One for each process, and those that died since the last look. */
+enum { WAITERS_MAX = PROCESSES_MAX + 512 };
+
 struct waiting { /* zeroed before its first use */
-    struct waiter waiters[PROCESSES_MAX]; /* at most one for each process */
-    struct state_progress progress[PROCESSES_MAX]; /* of the waiter at the same place */
+    struct waiter waiters[WAITERS_MAX];
+    struct state_progress progress[WAITERS_MAX]; /* of the waiter at the same place */
     size_t count;
     int64_t look_at;
     bool is_draining;
@@ -31,7 +34,7 @@ enum { WAITING_LOOK_MS = 50 };
 
 /* What the settings say for a sender; imported: the row gets the time until which it waits. Before the row is written. */
 enum success_point waiting_point(const struct config *config, struct state_received *row);
-/* After the commit: keeps the verdict for p back. False: there is nothing to wait for, send it now. */
+/* After the commit: keeps the verdict for p back. False: there is nothing to wait for, it is to be sent now. */
 bool waiting_begin(struct waiting *w, const struct config *config, struct process *p, const struct state_received *row);
 /* Sends what is due. Cheap when nobody waits or it is too early. */
 void waiting_look(struct waiting *w, struct state *state);
