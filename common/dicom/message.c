@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOK_MS = 1000 };
+enum { LOOK_MS = 1000, RELEASE_MS = 5000 };
 
 static enum ending violated(struct reader *r, int reason, const char *what)
 {
@@ -415,7 +415,8 @@ int message_serve(const struct message_link *link, char *outcome, size_t outcome
     }
     if (ending == FINISHED) {
         send_control(&r, PDU_RELEASE_RQ, 0, 0);
-        (void)need(&r, 6); /* its release response, or whatever else ends the connection */
+        while (r.until - r.from < 6 && fill(&r, RELEASE_MS, NULL) == GOES_ON) { /* its release response, or whatever else comes */
+        }
     }
     free(r.buffer);
     if (ending == RELEASED || ending == FINISHED) {

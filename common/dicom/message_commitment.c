@@ -108,7 +108,15 @@ enum ending message_look_for_events(struct reader *r)
         return GOES_ON;
     }
     if (r->event_is_open) {
-        return clock_mono_ms() < r->event_until_ms ? GOES_ON : message_end_event(r, -1);
+        if (clock_mono_ms() < r->event_until_ms) {
+            return GOES_ON;
+        }
+        (void)message_end_event(r, -1);
+        if (!l->is_requestor) {
+            return GOES_ON; /* the peer's association goes on */
+        }
+        (void)err_set(&r->why, ERR_TIMEOUT, 0, "the peer did not answer the report within dimse_timeout");
+        return LOST;
     }
     if (!l->ops->commitment->event(l->ops_ctx, context_is_explicit(r, r->commitment_context), &event)) {
         return l->is_requestor ? FINISHED : GOES_ON;

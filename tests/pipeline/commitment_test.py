@@ -47,6 +47,20 @@ def on_the_association(it, references):
         a.socket.settimeout(10)
         same(a.echo(), 0, 'the association goes on after the report')
         a.release()
+    # another request comes before the answer to the report; and two requests of one association get their reports one after the other
+    a, t = commitment.connect(it.port, 'CT1', more=[(scu.VERIFICATION, scu.IMPLICIT_LE)]), transaction()
+    same(commitment.ask(a, t, references), 0, 'N-ACTION')
+    a.socket.settimeout(20)
+    context, command, data = commitment.read_message(a)
+    same(commitment.Report(command, data, True).transaction, t, 'the report')
+    same(a.echo(), 0, 'C-ECHO while the report waits for its answer')
+    commitment.answer(a, context, command, 0)
+    until(lambda: it.one('SELECT state FROM commitment WHERE transaction_uid = ?', t) == 'reported', 5, 'it is marked')
+    t = sorted((transaction(), transaction()))
+    for one in t:
+        same(commitment.ask(a, one, references), 0, 'N-ACTION')
+    same(sorted(commitment.hear(a).transaction for _ in t), t, 'two reports')
+    a.release()
     say('reports on the association of the request: ok')
 
 
@@ -65,6 +79,13 @@ def on_a_new_one(it, listener, references):
     a.release()
     same(listener.next().transaction, t, 'reported again')
     same(it.one('SELECT count(*) FROM commitment WHERE transaction_uid = ?', t), 1, 'one row')
+    # heard on its own association and not answered: it comes again on a new one
+    a, t2 = commitment.connect(it.port, 'CT1', more=[(scu.VERIFICATION, scu.IMPLICIT_LE)]), transaction()
+    same(commitment.ask(a, t2, references), 0, 'N-ACTION')
+    same(commitment.hear(a, status=None).transaction, t2, 'heard, not answered')
+    same(listener.next().transaction, t2, 'again on a new association')
+    same(a.echo(), 0, 'the first association stands')
+    a.release()
     # another list under the same UID fails for that
     a = commitment.connect(it.port, 'CT1')
     same(commitment.ask(a, t, references[:1]), 0, 'another list')
@@ -187,7 +208,8 @@ def peers(it, listener, references):
         db.close()
 
     attempts = row('attempts')
-    for manner, words in (('reject', 'rejects'), ('refuse', 'refuses the presentation context'), ('no-role', 'role'), ('abort', 'answer'), ('status', '0110')):
+    for manner, words in (('reject', 'rejects'), ('refuse', 'refuses the presentation context'), ('no-role', 'role'), ('abort', 'answer'), ('status', '0110'),
+                          ('mute', 'acse_timeout'), ('silent', 'did not answer')):
         bad = commitment.Listener(port, manner=manner, status=0x110 if manner == 'status' else 0)
         due_now()
         attempts += 1
@@ -227,7 +249,7 @@ def killed(it, listener, references):
 
 
 def test(build):
-    with Installation(build, 'commitment') as it:
+    with Installation(build, 'commitment', {'acse_timeout': 3, 'dimse_timeout': 3}) as it:
         port = free_port()
         listener = commitment.Listener(port)
         it.configure()
