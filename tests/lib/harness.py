@@ -411,6 +411,12 @@ class Installation:
         return content[len(content) - size:]
 
 
+def memory_of(pid):
+    """KiB of a process by kind (Pss, Private_Dirty, ...), from smaps_rollup."""
+    with open(f'/proc/{pid}/smaps_rollup') as f:
+        return {line.split(':')[0]: int(line.split()[1]) for line in list(f)[1:]}
+
+
 def run_tool(*words, seconds=120):
     """A DCMTK tool; -> (exit code, its output)."""
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, env=dict(clean_environment(), TCP_NODELAY='1'))

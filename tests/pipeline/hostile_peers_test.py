@@ -6,7 +6,7 @@ left, tmp/ is empty, there is no row but the good modality's, and no process has
     idle           1,000 connections from twenty addresses that never say a word
     dripping       an association request byte by byte, and a large one that stops within
     never_ends     a PDU that is announced and does not come; a data set without an end
-    wide           128 presentation contexts with 38 transfer syntaxes each
+    wide           128 presentation contexts with 38 transfer syntaxes each; 90,000 empty transfer syntaxes
     lying          lengths that are not true, everywhere in a request, by a fixed seed
     rude           abort between command and data set, reset within the data set, end without release, words of other protocols
     many_at_once   all of them together"""
@@ -21,7 +21,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from harness import Installation, check, main, make_study, same, say, until  # noqa: E402
+from harness import Installation, check, main, make_study, memory_of, same, say, until  # noqa: E402
 import scu  # noqa: E402
 from negotiate import connect, propose, read_answer, request  # noqa: E402
 
@@ -157,6 +157,8 @@ def wide(port):
         answer = propose(port, contexts, source='127.0.0.44')
         same([c for c in answer.contexts if c != (0, EXPLICIT_LE)], [], 'what was not accepted of 128 contexts with 38 transfer syntaxes')
         answer.close()
+    for _ in range(20):  # ninety thousand transfer syntaxes of no bytes: much more memory than bytes
+        propose(port, [(CT, [''] * 15000)] * 6, source='127.0.0.44').close()
 
 
 def lying(port):
@@ -244,6 +246,9 @@ def test(build):
         same(it.spool_files('tmp'), [], 'unfinished files')
         same(it.one('SELECT count(*) FROM instance'), good.stored, 'rows, all of them the good modality\'s')
         same(it.one("SELECT count(*) FROM instance WHERE calling_ae <> 'GOOD'"), 0, 'rows of others')
+        largest = max(memory_of(pid)['Pss'] for kind, pid in it.processes() if kind in ('association', 'receiver'))
+        say(f'the largest process of the receiver has {largest / 1024:.1f} MiB')
+        check(largest < 20480 or 'asan' in build, 'memory of requests that are over does not go back')
         log = open(it.log_path, errors='replace').read()
         for word in ('association_process_died', 'AddressSanitizer', 'runtime error'):
             check(word not in log, f'the log speaks of "{word}"')

@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from harness import Installation, check, main, make_study, same, say, until  # noqa: E402
+from harness import Installation, check, main, make_study, memory_of, same, say, until  # noqa: E402
 import scu  # noqa: E402
 
 CT, EXPLICIT_LE = '1.2.840.10008.5.1.4.1.1.2', '1.2.840.10008.1.2.1'
@@ -23,14 +23,8 @@ def available_mb():
 
 def memory_kb(it):
     """-> (processes, sum of PSS, sum of private memory) of the association processes"""
-    count = pss = private = 0
-    for kind, pid in it.processes():
-        if kind == 'association':
-            with open(f'/proc/{pid}/smaps_rollup') as f:
-                fields = {line.split(':')[0]: int(line.split()[1]) for line in list(f)[1:]}
-            count, pss = count + 1, pss + fields['Pss']
-            private += fields['Private_Clean'] + fields['Private_Dirty']
-    return count, pss, private
+    found = [memory_of(pid) for kind, pid in it.processes() if kind == 'association']
+    return len(found), sum(f['Pss'] for f in found), sum(f['Private_Clean'] + f['Private_Dirty'] for f in found)
 
 
 def stand(build, count, settings):
@@ -76,6 +70,10 @@ def test(build):
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     counts = [int(sys.argv[2])] if len(sys.argv) > 2 else [300, 2000]
     for count in counts:
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if descriptors < 2 * count + 200:
+            say(f'left out: {count} associations, a process may have {descriptors} descriptors only')
+            continue
         if available_mb() < count * PSS_KB_MAX // 1024:
             say(f'left out: {count} associations, only {available_mb()} MB of memory are free')
             continue
