@@ -11,7 +11,7 @@
 #include "importer/gate.h"
 
 struct importer {
-    struct config *config;
+    const struct config *config; /* borrowed, as the next */
     struct state *state;
     struct aws_client *aws;
     struct gate start, poll, results;

@@ -4,21 +4,20 @@
  * Work that ended goes first, then jobs that run, then new ones, a step of each in turn, so that none starves the others.
  * A step is claimed, done and recorded; on SIGTERM the step in hand is finished and nothing else begun.
  */
-#include "common/handoff/handoff.h"
 #include "common/runtime/log.h"
-#include "common/runtime/reload.h"
 #include "common/runtime/runtime.h"
+#include "common/worker/worker.h"
 #include "importer/importer.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { CHORES_MS = 1000, WAITING_AFTER = 3 };
+enum { WAITING_AFTER = 3 };
 
 struct process {
+    struct worker worker;
     struct importer m;
-    struct handoff *handoff;
-    int64_t chores_at, close_at;
+    int64_t close_at;
 };
 
 /* Why nothing goes on at the moment, for `storescpctl status`. */
@@ -38,7 +37,6 @@ static void chores(struct process *p)
 {
     char status[420];
     struct err e = {0};
-    int freed = 0;
     int closed = 0;
     int64_t now = clock_mono_ms();
     if (now >= p->close_at) {
@@ -60,15 +58,8 @@ static void chores(struct process *p)
             log_info("batches_closed", "count=%d reason=\"their senders wait for the import\"", closed);
         }
     }
-    if (now < p->chores_at) {
-        return;
-    }
-    p->chores_at = now + CHORES_MS;
     status_text(&p->m, status, sizeof status);
-    if (state_reclaim(p->m.state, &freed, &e) != 0 || state_worker_beat(p->m.state, status, &e) != 0 ||
-        state_housekeep(p->m.state, &e) != 0) {
-        log_warning("chores_failed", "reason=\"%s\"", e.text);
-    }
+    (void)worker_chores(&p->worker, status);
 }
 
 /* HealthImaging refuses what does not look like this for every batch; better said once, before (API model 2023-07-19). */
@@ -92,35 +83,29 @@ static int check_settings(const struct config *c, struct err *e)
     return 0;
 }
 
+static const struct worker_kind kind = {STAGE_IMPORTER, NULL, "Starts and follows import jobs", check_settings};
+
 static int start(struct process *p, const char *home, struct err *e)
 {
     struct importer *m = &p->m;
-    int rc = config_load(&m->config, home, e);
-    enum log_level level = LOG_LEVEL_INFO;
-    if (m->config) {
-        (void)log_level_parse(config_text(m->config, CFG_LOG_LEVEL), &level);
-    }
-    log_init("importer", level);
-    rc = rc ? rc : check_settings(m->config, e);
+    int rc = worker_start(&p->worker, &kind, home, e);
+    const struct config *c = p->worker.config;
+    rc = rc ? rc : aws_client_open(&m->aws, c, e);
     if (rc != 0) {
         return rc;
     }
+    m->config = c;
+    m->state = p->worker.state;
     m->start.name = "starting import jobs";
     m->poll.name = "following import jobs";
     m->results.name = "reading results";
-    m->limits.per_minute = (int)config_int(m->config, CFG_IMPORT_START_PER_MINUTE);
-    m->limits.burst = (int)config_int(m->config, CFG_IMPORT_START_BURST);
-    m->limits.running_max = (int)config_int(m->config, CFG_IMPORT_RUNNING_MAX);
-    m->again.attempts_max = (int)config_int(m->config, CFG_IMPORT_ATTEMPTS);
-    m->again.limits.max_count = (int)config_int(m->config, CFG_BATCH_MAX_COUNT);
-    m->again.limits.max_bytes = config_int(m->config, CFG_BATCH_MAX_MB) * 1000000;
-    const char *home_path = config_home(m->config);
-    rc = stop_install(e);
-    rc = rc ? rc : reload_install(e);
-    rc = rc ? rc : aws_client_open(&m->aws, m->config, e);
-    rc = rc ? rc : state_open(&m->state, home_path, e);
-    rc = rc ? rc : state_worker_register(m->state, STAGE_IMPORTER, e);
-    return rc ? rc : handoff_open(&p->handoff, home_path, "importer", NULL, state_worker_name(m->state), e);
+    m->limits.per_minute = (int)config_int(c, CFG_IMPORT_START_PER_MINUTE);
+    m->limits.burst = (int)config_int(c, CFG_IMPORT_START_BURST);
+    m->limits.running_max = (int)config_int(c, CFG_IMPORT_RUNNING_MAX);
+    m->again.attempts_max = (int)config_int(c, CFG_IMPORT_ATTEMPTS);
+    m->again.limits.max_count = (int)config_int(c, CFG_BATCH_MAX_COUNT);
+    m->again.limits.max_bytes = config_int(c, CFG_BATCH_MAX_MB) * 1000000;
+    return 0;
 }
 
 static void work(struct process *p)
@@ -135,51 +120,28 @@ static void work(struct process *p)
             chores(p); /* between steps: a call may take as long as its time limit */
         }
         if (!any && !m->broken) {
-            (void)handoff_wait(p->handoff, (int)config_int(m->config, CFG_SWEEP_MS), &stop, 1);
+            (void)handoff_wait(p->worker.handoff, (int)config_int(m->config, CFG_SWEEP_MS), &stop, 1);
         }
-        reload_look(config_home(m->config), check_settings);
+        worker_look_for_reload(&p->worker);
     }
-}
-
-static void end(struct process *p)
-{
-    struct err e = {0};
-    if (p->m.state && state_worker_name(p->m.state)[0]) {
-        (void)state_worker_unregister(p->m.state, &e);
-    }
-    handoff_close(&p->handoff);
-    aws_client_close(&p->m.aws);
-    state_close(&p->m.state);
-    config_free(&p->m.config);
 }
 
 int main(int argc, char **argv)
 {
     static struct process p;
     struct err e = {0};
-    const char *home = NULL;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--home") == 0 && i + 1 < argc) {
-            home = argv[++i];
-        } else if (strcmp(argv[i], "--version") == 0) {
-            return puts("storescp-importer " STORESCP_VERSION) < 0;
-        } else {
-            (void)puts("usage: storescp-importer [--home DIR] [--version]\nStarts and follows import jobs; any number may run.");
-            return strcmp(argv[i], "--help") == 0 ? 0 : 2;
-        }
+    const char *home;
+    int code = worker_arguments(&kind, argc, argv, &home);
+    if (code != WORKER_GOES_ON) {
+        return code;
     }
     int rc = start(&p, home, &e);
     if (rc != 0) {
-        log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
-        end(&p);
-        return err_class_of(rc) == ERR_CLASS_CONFIG ? 78 : 1;
+        aws_client_close(&p.m.aws);
+        return worker_not_started(&p.worker, rc, &e);
     }
-    log_info("started", "worker=%s", state_worker_name(p.m.state));
-    ready_tell();
+    worker_ready(&p.worker);
     work(&p);
-    log_info("stopped", "worker=%s", state_worker_name(p.m.state));
-    bool broken = p.m.broken;
-    end(&p);
-    reload_exec(argv);
-    return broken ? 1 : 0;
+    aws_client_close(&p.m.aws);
+    return worker_end(&p.worker, argv, p.m.broken);
 }

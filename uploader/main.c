@@ -5,44 +5,28 @@
  * In between it also frees the claims of dead workers and checkpoints the database.
  */
 #include "common/aws/client.h"
-#include "common/handoff/handoff.h"
-#include "common/runtime/config.h"
 #include "common/runtime/log.h"
-#include "common/runtime/reload.h"
 #include "common/runtime/runtime.h"
-#include "common/spool/spool.h"
-#include "common/state/state.h"
+#include "common/worker/worker.h"
 #include "uploader/upload.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { CHORES_MS = 1000, DRAIN_STEP_MS = 200 };
+enum { DRAIN_STEP_MS = 200 };
 
 struct uploader {
-    struct config *config;
-    struct state *state;
-    struct handoff *handoff;
+    struct worker worker;
     struct aws_client *aws;
     struct upload upload;
-    int64_t chores_at;
 };
 
-static void chores(struct uploader *m, bool draining)
+static void chores(struct uploader *m, bool is_draining)
 {
-    struct err e = {0};
     char status[300];
-    int freed = 0;
-    if (clock_mono_ms() < m->chores_at) {
-        return;
-    }
-    m->chores_at = clock_mono_ms() + CHORES_MS;
     upload_status(&m->upload, status, sizeof status);
-    if (state_reclaim(m->state, &freed, &e) != 0 || state_worker_beat(m->state, draining ? "draining" : status, &e) != 0 ||
-        state_housekeep(m->state, &e) != 0) {
-        log_warning("chores_failed", "reason=\"%s\"", e.text);
-    }
+    (void)worker_chores(&m->worker, is_draining ? "draining" : status);
 }
 
 /* Keys hold nothing but [A-Za-z0-9._/-]: HealthImaging's result files name them, and nobody has promised how they escape others. */
@@ -61,36 +45,25 @@ static int check_settings(const struct config *c, struct err *e)
     return 0;
 }
 
+static const struct worker_kind kind = {STAGE_UPLOADER, "importer", "Puts validated instances into S3", check_settings};
+
 static int start(struct uploader *m, const char *home, struct err *e)
 {
-    int rc = config_load(&m->config, home, e);
-    enum log_level level = LOG_LEVEL_INFO;
-    if (m->config) {
-        (void)log_level_parse(config_text(m->config, CFG_LOG_LEVEL), &level);
-    }
-    log_init("uploader", level);
-    rc = rc ? rc : check_settings(m->config, e);
+    struct upload *u = &m->upload;
+    int rc = worker_start(&m->worker, &kind, home, e);
+    rc = rc ? rc : aws_client_open(&m->aws, m->worker.config, e);
     if (rc != 0) {
         return rc;
     }
-    struct upload *u = &m->upload;
-    u->config = m->config;
-    u->home = config_home(m->config);
-    u->concurrency = (int)config_int(m->config, CFG_UPLOAD_CONCURRENCY);
-    if (u->concurrency > (int)config_int(m->config, CFG_MAX_POOL_CONNECTIONS)) {
-        u->concurrency = (int)config_int(m->config, CFG_MAX_POOL_CONNECTIONS);
-    }
-    rc = stop_install(e);
-    rc = rc ? rc : reload_install(e);
-    rc = rc ? rc : aws_client_open(&m->aws, m->config, e);
-    rc = rc ? rc : spool_prepare(u->home, e);
-    rc = rc ? rc : state_open(&m->state, u->home, e);
-    rc = rc ? rc : state_worker_register(m->state, STAGE_UPLOADER, e);
-    rc = rc ? rc : handoff_open(&m->handoff, u->home, "uploader", "importer", state_worker_name(m->state), e);
+    long long connections = config_int(m->worker.config, CFG_MAX_POOL_CONNECTIONS);
+    long long transfers = config_int(m->worker.config, CFG_UPLOAD_CONCURRENCY);
+    u->concurrency = (int)(transfers < connections ? transfers : connections);
+    u->config = m->worker.config;
+    u->home = m->worker.home;
+    u->state = m->worker.state;
+    u->handoff = m->worker.handoff;
     u->aws = m->aws;
-    u->state = m->state;
-    u->handoff = m->handoff;
-    return rc;
+    return 0;
 }
 
 /* Waits for transfers while there are some, for hints otherwise. */
@@ -99,12 +72,12 @@ static void wait_for_something(struct uploader *m, int stop)
     struct upload *u = &m->upload;
     int wait_ms = upload_wait_ms(u);
     if (u->sending > 0) {
-        if (u->sending < u->concurrency && handoff_wait(m->handoff, 0, NULL, 0) > 0) {
+        if (u->sending < u->concurrency && handoff_wait(m->worker.handoff, 0, NULL, 0) > 0) {
             u->look_at_ms = 0;
         }
         (void)aws_client_run(m->aws, wait_ms, &stop, 1);
     } else if (u->ended == 0) {
-        (void)handoff_wait(m->handoff, wait_ms, &stop, 1);
+        (void)handoff_wait(m->worker.handoff, wait_ms, &stop, 1);
         u->look_at_ms = 0;
     }
 }
@@ -113,7 +86,7 @@ static void wait_for_something(struct uploader *m, int stop)
 static void drain(struct uploader *m)
 {
     struct upload *u = &m->upload;
-    const int64_t end = clock_mono_ms() + config_int(m->config, CFG_DRAIN_S) * 1000;
+    const int64_t end = clock_mono_ms() + config_int(m->worker.config, CFG_DRAIN_S) * 1000;
     upload_give_back_queue(u);
     while (u->sending > 0 && !u->broken && clock_mono_ms() < end) {
         (void)aws_client_run(m->aws, DRAIN_STEP_MS, NULL, 0);
@@ -130,37 +103,21 @@ static void drain(struct uploader *m)
     upload_abandon(u);
 }
 
-static void close_all(struct uploader *m)
-{
-    aws_client_close(&m->aws);
-    handoff_close(&m->handoff);
-    state_close(&m->state);
-    config_free(&m->config);
-}
-
 int main(int argc, char **argv)
 {
     static struct uploader m;
     struct err e = {0};
-    const char *home = NULL;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--home") == 0 && i + 1 < argc) {
-            home = argv[++i];
-        } else if (strcmp(argv[i], "--version") == 0) {
-            return puts("storescp-uploader " STORESCP_VERSION) < 0;
-        } else {
-            (void)puts("usage: storescp-uploader [--home DIR] [--version]\nPuts validated instances into S3; any number may run.");
-            return strcmp(argv[i], "--help") == 0 ? 0 : 2;
-        }
+    const char *home;
+    int code = worker_arguments(&kind, argc, argv, &home);
+    if (code != WORKER_GOES_ON) {
+        return code;
     }
     int rc = start(&m, home, &e);
     if (rc != 0) {
-        log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
-        close_all(&m);
-        return err_class_of(rc) == ERR_CLASS_CONFIG ? 78 : 1;
+        aws_client_close(&m.aws);
+        return worker_not_started(&m.worker, rc, &e);
     }
-    log_info("started", "worker=%s concurrency=%d", state_worker_name(m.state), m.upload.concurrency);
-    ready_tell();
+    worker_ready(&m.worker);
     const int stop = stop_fd();
     while (!stop_requested() && !m.upload.broken) {
         upload_claim(&m.upload);
@@ -168,13 +125,8 @@ int main(int argc, char **argv)
         wait_for_something(&m, stop);
         upload_settle(&m.upload, false);
         chores(&m, false);
-        reload_look(m.upload.home, check_settings);
+        worker_look_for_reload(&m.worker);
     }
     drain(&m);
-    log_info("stopped", "worker=%s", state_worker_name(m.state));
-    (void)state_worker_unregister(m.state, &e);
-    bool broken = m.upload.broken;
-    close_all(&m);
-    reload_exec(argv);
-    return broken ? 1 : 0;
+    return worker_end(&m.worker, argv, m.upload.broken);
 }

@@ -4,13 +4,10 @@
  * In idle moments it also frees the claims of dead workers, releases spool files by policy and checkpoints the database.
  */
 #include "common/dicom/scan.h"
-#include "common/handoff/handoff.h"
-#include "common/runtime/config.h"
 #include "common/runtime/log.h"
-#include "common/runtime/reload.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
-#include "common/state/state.h"
+#include "common/worker/worker.h"
 #include "validator/rules.h"
 
 #include <errno.h>
@@ -19,17 +16,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ROUND = 64, CHORES_MS = 1000, RELEASE_MAX = 200, DEATHS_ALONE = 2, DEATHS_MAX = 5, UNFINISHED_MAX = 1024 };
+enum { ROUND = 64, RELEASE_MAX = 200, RELEASE_MS = 500, DEATHS_ALONE = 2, DEATHS_MAX = 5, UNFINISHED_MAX = 1024 };
 
 struct validator {
-    struct config *config;
-    const char *home;
+    struct worker worker;
+    const char *home;    /* these two are the worker's */
     struct state *state;
-    struct handoff *handoff;
     struct state_batch_limits limits;
     struct state_instance claims[ROUND];
     struct state_validation verdicts[ROUND];
-    int64_t chores_at;
     bool broken; /* claims of ours can neither be worked nor put back */
 };
 
@@ -139,7 +134,7 @@ static void after_commit(struct validator *v, const struct state_validation *d)
         return; /* somebody else has it, or the next round will: nothing was decided */
     }
     if (d->refuse_code == 0 && d->verdict == VERDICT_VALIDATED) {
-        handoff_send(v->handoff, d->claim->r.id, d->claim->r.file_bytes, d->claim->r.file_crc32c);
+        handoff_send(v->worker.handoff, d->claim->r.id, d->claim->r.file_bytes, d->claim->r.file_crc32c);
     } else if (d->refuse_code || d->verdict == VERDICT_UID_REUSED) {
         (void)spool_quarantine(v->home, d->claim->r.id, &e);
     }
@@ -257,14 +252,14 @@ static size_t work(struct validator *v)
     return claimed - good > 1 ? ROUND : claimed;
 }
 
-/* Unlink first, then the mark; a crash between repeats the unlink. Goes on while there are more, for half a chore's time: otherwise a
+/* Unlink first, then the mark; a crash between repeats the unlink. Goes on while there are more, for RELEASE_MS: otherwise a
  * fast site would fill its disk with what may go. A file that cannot be removed does not hold up the others. */
 static void release_kind(struct validator *v, bool is_dropped)
 {
     static char ids[RELEASE_MAX][STATE_ID_SIZE];
     struct err e = {0};
-    int64_t end = clock_mono_ms() + CHORES_MS / 2;
-    int64_t keep_ms = config_int(v->config, is_dropped ? CFG_SPOOL_KEEP_DROPPED_S : CFG_SPOOL_KEEP_IMPORTED_S) * 1000;
+    int64_t end = clock_mono_ms() + RELEASE_MS;
+    int64_t keep_ms = config_int(v->worker.config, is_dropped ? CFG_SPOOL_KEEP_DROPPED_S : CFG_SPOOL_KEEP_IMPORTED_S) * 1000;
     size_t count = RELEASE_MAX;
     size_t done = 1;
     while (count == RELEASE_MAX && done > 0 && clock_mono_ms() < end && !stop_requested()) {
@@ -292,21 +287,6 @@ static void release_files(struct validator *v)
     release_kind(v, true);
 }
 
-static void chores(struct validator *v)
-{
-    struct err e = {0};
-    int freed = 0;
-    if (clock_mono_ms() < v->chores_at) {
-        return;
-    }
-    v->chores_at = clock_mono_ms() + CHORES_MS;
-    if (state_reclaim(v->state, &freed, &e) != 0 || state_worker_beat(v->state, "ready", &e) != 0 ||
-        state_housekeep(v->state, &e) != 0) {
-        log_warning("chores_failed", "reason=\"%s\"", e.text);
-    }
-    release_files(v);
-}
-
 /* COMMIT of `quarantined` first, then the rename: a validator that died in between left the file in obj/. It can only be one of the newest. */
 static void finish_quarantine(struct validator *v)
 {
@@ -324,67 +304,47 @@ static void finish_quarantine(struct validator *v)
     }
 }
 
+static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", "Judges received instances", NULL};
+
 static int start(struct validator *v, const char *home, struct err *e)
 {
-    int rc = config_load(&v->config, home, e);
-    enum log_level level = LOG_LEVEL_INFO;
-    if (v->config) {
-        (void)log_level_parse(config_text(v->config, CFG_LOG_LEVEL), &level);
-    }
-    log_init("validator", level);
+    int rc = worker_start(&v->worker, &kind, home, e);
     if (rc != 0) {
         return rc;
     }
-    v->home = config_home(v->config);
-    v->limits.max_count = (int)config_int(v->config, CFG_BATCH_MAX_COUNT);
-    v->limits.max_bytes = config_int(v->config, CFG_BATCH_MAX_MB) * 1000000;
-    v->limits.import_other_content = strcmp(config_text(v->config, CFG_SAME_UID_OTHER_CONTENT), "import") == 0;
-    rc = stop_install(e);
-    rc = rc ? rc : reload_install(e);
-    rc = rc ? rc : spool_prepare(v->home, e);
-    rc = rc ? rc : state_open(&v->state, v->home, e);
-    rc = rc ? rc : state_worker_register(v->state, STAGE_VALIDATOR, e);
-    return rc ? rc : handoff_open(&v->handoff, v->home, "validator", "uploader", state_worker_name(v->state), e);
+    const struct config *c = v->worker.config;
+    v->home = v->worker.home;
+    v->state = v->worker.state;
+    v->limits.max_count = (int)config_int(c, CFG_BATCH_MAX_COUNT);
+    v->limits.max_bytes = config_int(c, CFG_BATCH_MAX_MB) * 1000000;
+    v->limits.import_other_content = strcmp(config_text(c, CFG_SAME_UID_OTHER_CONTENT), "import") == 0;
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     static struct validator v;
     struct err e = {0};
-    const char *home = NULL;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--home") == 0 && i + 1 < argc) {
-            home = argv[++i];
-        } else if (strcmp(argv[i], "--version") == 0) {
-            return puts("storescp-validator " STORESCP_VERSION) < 0;
-        } else {
-            (void)puts("usage: storescp-validator [--home DIR] [--version]\nJudges received instances; any number may run.");
-            return strcmp(argv[i], "--help") == 0 ? 0 : 2;
-        }
+    const char *home;
+    int code = worker_arguments(&kind, argc, argv, &home);
+    if (code != WORKER_GOES_ON) {
+        return code;
     }
     int rc = start(&v, home, &e);
     if (rc != 0) {
-        log_error("not_started", "code=%s reason=\"%s\"", err_name(rc), e.text);
-        state_close(&v.state);
-        config_free(&v.config);
-        return err_class_of(rc) == ERR_CLASS_CONFIG ? 78 : 1;
+        return worker_not_started(&v.worker, rc, &e);
     }
     finish_quarantine(&v);
-    log_info("started", "worker=%s", state_worker_name(v.state));
-    ready_tell();
+    worker_ready(&v.worker);
     const int stop = stop_fd();
     while (!stop_requested() && !v.broken) {
         if (work(&v) < ROUND && !v.broken) {
-            (void)handoff_wait(v.handoff, (int)config_int(v.config, CFG_SWEEP_MS), &stop, 1);
+            (void)handoff_wait(v.worker.handoff, (int)config_int(v.worker.config, CFG_SWEEP_MS), &stop, 1);
         }
-        chores(&v);
-        reload_look(v.home, NULL);
+        if (worker_chores(&v.worker, "ready")) {
+            release_files(&v);
+        }
+        worker_look_for_reload(&v.worker);
     }
-    log_info("stopped", "worker=%s", state_worker_name(v.state));
-    (void)state_worker_unregister(v.state, &e);
-    handoff_close(&v.handoff);
-    state_close(&v.state);
-    config_free(&v.config);
-    reload_exec(argv);
-    return v.broken ? 1 : 0;
+    return worker_end(&v.worker, argv, v.broken);
 }

@@ -186,6 +186,7 @@ static void put_result(int job, const char *name, const char *body)
 /* ---- our side: an importer and a look into its database ------------------------------------------------------------------------- */
 
 struct world {
+    struct config *config;
     struct fixture *f;
     struct importer m;
     sqlite3 *db;
@@ -261,7 +262,8 @@ static inline int world_up(void **out)
                        "data_access_role_arn = arn:aws:iam::123456789012:role/r\n", conf) < 0 || fclose(conf) != 0) {
         return -1;
     }
-    assert_int_equal(config_load(&w->m.config, w->f->home, &e), 0);
+    assert_int_equal(config_load(&w->config, w->f->home, &e), 0);
+    w->m.config = w->config;
     (void)snprintf(path, sizeof path, "%s/state/state.db", w->f->home);
     assert_int_equal(sqlite3_open(path, &w->db), SQLITE_OK);
     (void)sqlite3_busy_timeout(w->db, 5000);
@@ -278,7 +280,7 @@ static inline int world_down(void **in)
     }
     (void)sqlite3_close(w->db);
     state_close(&w->m.state);
-    config_free(&w->m.config);
+    config_free(&w->config);
     void *f = w->f;
     free(w);
     return tear_down(&f);
