@@ -45,11 +45,14 @@ struct association {
 
 _Static_assert(offsetof(struct association, asker) == 0, "asker_ops and the other callbacks share one ctx");
 
-static void on_request(void *ctx, const struct scp_request *request, struct scp_decision *decision)
+static void on_request(void *ctx, const struct scp_request *asked, struct scp_decision *decision)
 {
     struct association *a = ctx;
-    negotiation_title(a->job.calling, sizeof a->job.calling, request->calling);
-    negotiation_title(a->job.called, sizeof a->job.called, request->called);
+    negotiation_title(a->job.calling, sizeof a->job.calling, asked->calling);
+    negotiation_title(a->job.called, sizeof a->job.called, asked->called);
+    struct scp_request as_named = *asked; /* every rule, here and in the recorder, sees one and the same calling title */
+    const struct scp_request *request = &as_named;
+    as_named.calling = a->job.calling;
     negotiation_request(&a->negotiation, request, decision);
     const char *unbound = decision->result == 0 ? binding_refusal(a->config, request->calling, a->secure.session ? &a->secure.facts : NULL) : NULL;
     if (unbound) {

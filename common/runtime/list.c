@@ -8,13 +8,13 @@
 
 enum { WORD_MAX = 512 };
 
-static size_t trimmed(const char **text, size_t length)
+static size_t trimmed(const char **text, size_t length, const char *blanks)
 {
-    while (length > 0 && (**text == ' ' || **text == '\t')) {
+    while (length > 0 && strchr(blanks, **text)) {
         (*text)++;
         length--;
     }
-    while (length > 0 && ((*text)[length - 1] == ' ' || (*text)[length - 1] == '\t')) {
+    while (length > 0 && strchr(blanks, (*text)[length - 1])) {
         length--;
     }
     return length;
@@ -26,7 +26,7 @@ bool list_next(const char **at, char *word, size_t size)
         const char *begin = *at;
         size_t length = strcspn(begin, ",");
         *at += length + (begin[length] == ',');
-        length = trimmed(&begin, length);
+        length = trimmed(&begin, length, " \t");
         if (length > 0) {
             (void)snprintf(word, size, "%.*s", (int)length, begin);
             return true;
@@ -40,7 +40,7 @@ bool list_fits(const char *list, const char *text)
     char word[WORD_MAX];
     char bare[WORD_MAX];
     const char *begin = text;
-    size_t length = trimmed(&begin, strlen(text));
+    size_t length = trimmed(&begin, strlen(text), " "); /* of a peer: no other blank is padding */
     if (length >= sizeof bare) {
         return false;
     }

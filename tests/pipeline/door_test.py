@@ -391,6 +391,15 @@ def waiting(build):
         d.it.check_invariants()
 
 
+def titles(build):
+    """Guards a bug: a tab beside a listed title was padding for the list and none for the sections, so the section's rules did not count."""
+    with Door(build, 'door-titles', {'require_calling_ae_title': 'CT1'}, '[ae CT1]\nallowed_addresses = 192.0.2.0/25\n') as d:
+        for title in ('CT1', ' CT1', '\tCT1', 'CT1\t', '\x0bCT1', 'CT1\x01', 'CT1\r', 'ct1'):
+            d.rejected('010103', f'the title {title!r}', calling=title)
+        d.it.stop()
+        d.it.check_invariants()
+
+
 def six(build):
     with Door(build, 'door-six', {'scp_address': '::1', 'allowed_addresses': '::1'}) as d:
         same(d.peer_of_store(host='::1'), '::1', 'peer over IPv6')
@@ -402,7 +411,7 @@ def six(build):
 
 
 def test(build):
-    for part in (wrong_settings, proxy_headers, haproxy, limits, waiting, six):
+    for part in (wrong_settings, titles, proxy_headers, haproxy, limits, waiting, six):
         part(build)
 
 

@@ -39,7 +39,7 @@ static void fitting(void **state)
         {"CT1", "  CT1 ", true},               {"CT1", "CT12", false},               {"CT1", "CT", false},
         {"CT1", "ct1", false},                 {"CT*", "CT", true},                  {"CT*, MR?", "MR1", true},
         {"CT*, MR?", "MR12", false},           {"*", "", true},                      {"", "CT1", false},
-        {"*STATION*", "CTSTATION3", true},     {"MR  2", "MR 2", false},             {" , ", "", false}};
+        {"CT1", "\tCT1", false},               {"CT1", "CT1\t", false},             {"*STATION*", "CTSTATION3", true},     {"MR  2", "MR 2", false},             {" , ", "", false}};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_int_equal(list_fits(rows[i].list, rows[i].text), rows[i].fits);
