@@ -170,6 +170,19 @@ static int check_list(size_t i, const char *list, const char *origin, bool may_b
     return any || may_be_empty ? 0 : err_set(e, ERR_CONFIG, 0, "%s (%s) is empty", name, origin);
 }
 
+/* A list of users that nobody is asked for would keep nobody out. section NULL: who has none. */
+static int check_users(const struct config *config, const struct config_section *section, struct err *e)
+{
+    const char *value = config_text(config, CFG_ALLOWED_USERS);
+    const char *origin = config_origin(config, CFG_ALLOWED_USERS);
+    (void)(section && config_section_sets(section, CFG_ALLOWED_USERS, &value, &origin));
+    if (!value[0] || strcmp(config_text_for(config, section, CFG_REQUIRE_USER_IDENTITY), "off") != 0) {
+        return 0;
+    }
+    return err_set(e, ERR_CONFIG, 0, "allowed_users (%s) names users, and require_user_identity is off there, so everybody could send: set it to passcode",
+                   origin);
+}
+
 int policy_check(const struct config *config, struct err *e)
 {
     int rc = 0;
@@ -183,6 +196,10 @@ int policy_check(const struct config *config, struct err *e)
                 rc = check_list(i, value, origin, may_be_empty, e);
             }
         }
+    }
+    rc = rc == 0 ? check_users(config, NULL, e) : rc;
+    for (size_t k = 0; rc == 0 && config_section_at(config, k); k++) {
+        rc = check_users(config, config_section_at(config, k), e);
     }
     return rc;
 }

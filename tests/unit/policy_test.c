@@ -57,6 +57,7 @@ static void titles(void **state)
         {"require_calling_ae_title = CT1, MR ROOM 2, US*, ?X\n", "MR ROOM 2", "ANY", 0},
         {"require_calling_ae_title = CT1, MR ROOM 2, US*, ?X\n", "ROOM", "ANY", 0x103},
         {"require_calling_ae_title = CT1, MR ROOM 2, US*, ?X\n", " CT1", "ANY", 0},
+        {"require_calling_ae_title = CT1, MR ROOM 2, US*, ?X\n", "\tCT1", "ANY", 0x103}, /* its section would not be found */
         {"require_calling_ae_title = CT1, MR ROOM 2, US*, ?X\n", "US", "ANY", 0},
         {"require_calling_ae_title = CT1, MR ROOM 2, US*, ?X\n", "USONE", "ANY", 0},
         {"require_calling_ae_title = CT1, MR ROOM 2, US*, ?X\n", "DX", "ANY", 0},
@@ -209,6 +210,10 @@ static void wrong_words(void **state)
         {"ae_title = ,\n", {"ae_title", "line 1", "empty"}},
         {"require_calling_ae_title = A*, SEVENTEEN_LETTER*S\n", {"require_calling_ae_title", "line 1", "SEVENTEEN_LETTER*S"}},
         {"[ae A]\ntransfer_syntaxes = lossles\n", {"transfer_syntaxes", "line 2", "lossles"}},
+        {"allowed_users = anna\n", {"allowed_users", "line 1", "require_user_identity is off"}},
+        {"require_user_identity = passcode\nallowed_users = anna\n[ae A]\nrequire_user_identity = off\n",
+         {"allowed_users", "line 2", "require_user_identity is off"}},
+        {"[ae A]\nallowed_users = anna\n", {"allowed_users", "line 2", "require_user_identity is off"}},
         {"[ae A]\nrefused_sop_classes =\n[ae B]\nrefused_sop_classes = x\n", {"refused_sop_classes", "line 4", "\"x\""}},
     };
     (void)state;
