@@ -310,6 +310,9 @@ static enum ending store(struct reader *r, const struct command *request)
     } else if (strcmp(context->abstract_syntax, request->sop_class_uid) != 0) {
         status = SCP_CLASS_MISMATCH;
         (void)snprintf(comment, sizeof comment, "SOP class is not that of the presentation context");
+    } else if (!l->ops->is_storage || !l->ops->is_storage(l->ops_ctx, context->abstract_syntax)) { /* verification: no object has that class */
+        status = SCP_UNRECOGNIZED;
+        (void)snprintf(comment, sizeof comment, "C-STORE is not of the presentation context's service");
     }
     if (status != 0) {
         l->ops->store_refused(l->ops_ctx, status, comment);

@@ -158,12 +158,17 @@ def store_on_verification(p):
     return 0xa900
 
 
+def verification_stored(p):  # was answered with success, and quarantined
+    p.pdu(p.pdv(p.command(sop_class=scu.VERIFICATION), COMMAND | LAST, 5), p.pdv(data(100), DATA | LAST, 5))
+    return 0x0211
+
+
 def another_service(p):
     p.pdu(p.pdv(p.command(field=0x20), COMMAND | LAST), p.pdv(data(100), DATA | LAST))
     return 0x0211
 
 
-ANSWERED = [no_data_set_announced, no_instance_uid, control_characters_in_uid, class_of_another_context, store_on_verification, another_service]
+ANSWERED = [no_data_set_announced, no_instance_uid, control_characters_in_uid, class_of_another_context, store_on_verification, verification_stored, another_service]
 
 
 # ---- what ends the association: each returns how ----------------------------------------------------------------------------------------
