@@ -11,6 +11,7 @@
 #include "common/state/state.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 enum { EXIT_FINE = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
@@ -57,6 +58,9 @@ int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 typedef void (*certificates_say)(void *ctx, bool serious, const char *sentence);
 bool certificates_look_at(const struct config *config, certificates_say say, void *ctx);
 
+/* 0 if the receivers of this home have scp_port and tls_port or could have them alone, else an error that says what to do. */
+int ports_look_at(const struct config *config, const char *home, struct err *e);
+
 /* "receiver", "receivers" ... -> stage, -1 if it is none. */
 int stage_parse(const char *word);
 
@@ -77,6 +81,12 @@ bool supervisor_is_living(const char *home);
 
 /* True between a rebuild that was cut off and the one that ends. */
 bool rebuild_is_unfinished(const char *home);
+
+/* state_open_readonly(), or a sentence that says which home has no database. */
+int open_for_reading(struct state **state, const char *home, struct err *e);
+
+/* "To do: " and the remedy of an instance, its id in the place of the word ID. Fills buffer and returns it. */
+const char *remedy_for(const char *remedy, const char *id, char *buffer, size_t size);
 
 /* What a person should know of storage commitments, as sentences. */
 void commitments_warn(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx);

@@ -458,6 +458,10 @@ static int prepare(struct supervisor *s, const struct request *q, int *lock, str
             return err_set(e, ERR_NOT_FOUND, errno, "%s: the program of the stage is not beside storescpctl", path);
         }
     }
+    rc = s->stages[STAGE_RECEIVER].wanted > 0 ? ports_look_at(q->config, home, e) : 0;
+    if (rc != 0) {
+        return rc;
+    }
     struct state *state = NULL; /* creates and migrates once, before many stages want to */
     rc = state_open(&state, home, e);
     state_close(&state);

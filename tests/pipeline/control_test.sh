@@ -99,6 +99,13 @@ PY
   "$ctl" --home "$home" retry ALL >/dev/null 2>&1; check "retry: exit 1 when there is nothing" [ $? = 1 ]
 fi
 
+other=$home.other; mkdir -p "$other"; cp "$home/storescp.conf" "$other/"
+"$ctl" --home "$other" up >/dev/null 2>"$home.second"; check "another home on the same port is refused" [ $? = 1 ]
+check "and told which setting to change" grep -q "port $port is in use.*scp_port" "$home.second"
+"$ctl" --home "$other" stuck 2>"$home.second"; check "stuck: exit 1 without a database" [ $? = 1 ]
+check "and names the home" grep -q "$other/state/state.db.*--home" "$home.second"
+rm -rf "$other"
+
 before=$(living | sort)
 kill -KILL "$up"; wait "$up" 2>/dev/null; up=""
 sleep 1
