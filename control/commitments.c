@@ -11,7 +11,7 @@ int command_commitments(struct request *q)
     struct state *state = NULL;
     struct table t = {0};
     int code = EXIT_FINE;
-    int rc = state_open_readonly(&state, q->home, &e);
+    int rc = open_for_reading(&state, q->home, &e);
     rc = rc == 0 ? table_load(&t, state, "commitments", NULL, q->limit ? q->limit : LIST_LIMIT, &e) : rc;
     if (rc != 0) {
         code = complain("%s", e.text);
@@ -23,7 +23,7 @@ int command_commitments(struct request *q)
     } else if (t.rows == 0) {
         (void)puts("nobody asked for storage commitment yet");
     } else {
-        table_print(&t, NULL, spare, stdout);
+        table_print(&t, NULL, spare, NULL, stdout);
     }
     table_clear(&t);
     state_close(&state);

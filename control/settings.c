@@ -63,6 +63,22 @@ static void print_words(void *ctx, bool serious, const char *sentence)
     (void)complain("%s", sentence);
 }
 
+/* What AWS needs and nobody has set. No mistake: a receiver may stand before there is an account; but a person wants to know. */
+static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
+{
+    static const struct {
+        enum config_key key;
+        const char *who;
+    } needed[] = {{CFG_DICOM_BUCKET, "uploader and importer do"}, {CFG_DATASTORE_ID, "the importer does"}, {CFG_DATA_ACCESS_ROLE_ARN, "the importer does"}};
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        char sentence[200];
+        if (!config_text(c, needed[i].key)[0]) {
+            (void)snprintf(sentence, sizeof sentence, "%s is not set: %s not start without it", config_describe(needed[i].key)->name, needed[i].who);
+            say(ctx, false, sentence);
+        }
+    }
+}
+
 static int print_json(const struct request *q)
 {
     json_t *all = json_array();
@@ -81,6 +97,7 @@ static int print_json(const struct request *q)
     struct tls_words words = {problems, json_array()};
     (void)certificates_look_at(q->config, keep_words, &words);
     lists_look_at(q, keep_words, &words);
+    missing_look_at(q->config, keep_words, &words);
     count = json_array_size(problems);
     json_t *root = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o}", "schema", 1, "home", q->home, "settings", all, "sections",
                              sections_json(q->config), "problems", problems, "notices", words.notices);
@@ -103,9 +120,16 @@ int command_config(struct request *q)
         widest = n > widest ? n : widest;
     }
     (void)printf("# home %s\n", q->home);
-    for (size_t i = 0; i < CONFIG_COUNT; i++) {
-        enum config_key key = (enum config_key)i;
+    for (size_t i = 0; i < 2 * CONFIG_COUNT; i++) { /* first what somebody has set, then the defaults: else it drowns among them */
+        enum config_key key = (enum config_key)(i % CONFIG_COUNT);
         const struct config_setting *s = config_describe(key);
+        bool is_default = strcmp(config_origin(q->config, key), "default") == 0;
+        if (i == CONFIG_COUNT) {
+            (void)printf("\n# the defaults of all others\n");
+        }
+        if (is_default != (i >= CONFIG_COUNT)) {
+            continue;
+        }
         (void)printf("%-*s = %s%s%s%s   # %s; %s\n", (int)widest, s->name, shown(q->config, key),
                      s->type == CONFIG_INT ? " (" : "", s->type == CONFIG_INT ? s->unit : "", s->type == CONFIG_INT ? ")" : "",
                      config_origin(q->config, key), s->help);
@@ -117,5 +141,6 @@ int command_config(struct request *q)
     }
     (void)certificates_look_at(q->config, print_words, &count);
     lists_look_at(q, print_words, &count);
+    missing_look_at(q->config, print_words, &count);
     return count ? EXIT_PROBLEM : EXIT_FINE;
 }

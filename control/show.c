@@ -4,15 +4,41 @@
 
 enum { SHOW_MAX = 50, LIST_LIMIT = 50 };
 
+/* What a table is made of, and what is said when it is empty. */
+struct layout {
+    const char *report;
+    const char *const *hidden;
+    table_detail_fn *detail;
+    const char *none;
+};
+
+/* An empty `stuck` must not hide that all of them wait: what a living worker waits for stands beside it. */
+static void say_who_waits(const struct request *q, struct state *s)
+{
+    struct table t = {0};
+    char clean[400];
+    (void)table_load(&t, s, "workers", NULL, 1000, NULL);
+    for (size_t r = 0; r < t.rows; r++) {
+        const char *name = table_get(&t, r, "name");
+        const char *status = table_get(&t, r, "status");
+        if (name && status && strncmp(status, "waiting", 7) == 0 && worker_is_living(q->home, name)) {
+            char line[600];
+            (void)snprintf(line, sizeof line, "%s is %s", name, text_printable(status, clean, sizeof clean));
+            table_print_sentence(line, 0, stdout);
+        }
+    }
+    table_clear(&t);
+}
+
 /* One report as a table or as JSON. */
-static int print_report(const struct request *q, const char *report, const char *const *hidden, const char *const *spare, const char *none)
+static int print_report(const struct request *q, const struct layout *l)
 {
     struct err e = {0};
     struct state *state = NULL;
     struct table t = {0};
     int code = EXIT_FINE;
-    int rc = state_open_readonly(&state, q->home, &e);
-    rc = rc == 0 ? table_load(&t, state, report, NULL, q->limit ? q->limit : LIST_LIMIT, &e) : rc;
+    int rc = open_for_reading(&state, q->home, &e);
+    rc = rc == 0 ? table_load(&t, state, l->report, NULL, q->limit ? q->limit : LIST_LIMIT, &e) : rc;
     if (rc != 0) {
         code = complain("%s", e.text);
     } else if (q->json) {
@@ -21,29 +47,81 @@ static int print_report(const struct request *q, const char *report, const char 
         (void)putchar('\n');
         json_decref(all);
     } else if (t.rows == 0) {
-        (void)puts(none);
+        (void)puts(l->none);
     } else {
-        table_print(&t, hidden, spare, stdout);
+        table_print(&t, l->hidden, NULL, l->detail, stdout);
+    }
+    if (rc == 0 && !q->json && strcmp(l->report, "stuck") == 0) {
+        say_who_waits(q, state);
     }
     table_clear(&t);
     state_close(&state);
     return code;
 }
 
+/* Below a study: how its instances stand, what they are, from whom and when. */
+static void study_detail(const struct table *t, size_t row, FILE *out)
+{
+    static const char *const parts[][2] = {{"imported", "imported"},       {"duplicate", "duplicate"}, {"under_way", "under way"},
+                                           {"quarantined", "quarantined"}, {"failed", "failed"},       {"dropped", "of them dropped"},
+                                           {"not_primary", "of them not in the primary image set"}};
+    char clean[120];
+    char line[900];
+    const char *between = ":";
+    long long instances = table_number(t, row, "instances");
+    size_t used = (size_t)snprintf(line, sizeof line, "%lld instance%s", instances, instances == 1 ? "" : "s");
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        long long count = table_number(t, row, parts[i][0]);
+        if (count > 0) {
+            used += (size_t)snprintf(line + used, sizeof line - used, "%s %lld %s", between, count, parts[i][1]);
+            between = ",";
+        }
+    }
+    used += (size_t)snprintf(line + used, sizeof line - used, "; %s", text_printable(table_get(t, row, "modalities"), clean, sizeof clean));
+    used += (size_t)snprintf(line + used, sizeof line - used, " from %s", text_printable(table_get(t, row, "calling_ae"), clean, sizeof clean));
+    (void)snprintf(line + used, sizeof line - used, ", last %s UTC", text_printable(table_get(t, row, "last_received_utc"), clean, sizeof clean));
+    table_print_sentence(line, 2, out);
+}
+
 int command_studies(struct request *q)
 {
-    static const char *const hidden[] = {"first_received_utc", "last_ended_utc", "bytes", NULL};
-    static const char *const spare[] = {"study_date", "calling_ae", "last_received_utc", "patient_id", "accession_number", "modalities", "dropped",
-                                        "not_primary", NULL};
-    return print_report(q, "studies", hidden, spare, "no study yet");
+    static const char *const hidden[] = {"first_received_utc", "last_received_utc", "last_ended_utc", "bytes", "study_date", "calling_ae",
+                                         "modalities", "instances", "under_way", "imported", "duplicate", "quarantined", "failed", "dropped",
+                                         "not_primary", NULL};
+    return print_report(q, &(struct layout){"studies", hidden, study_detail, "no study yet"});
+}
+
+/* Below a stuck instance: why, and what to do, both whole. */
+static void stuck_detail(const struct table *t, size_t row, FILE *out)
+{
+    char clean[700];
+    char age[32];
+    char line[1600];
+    const char *text = table_get(t, row, "error_text");
+    const char *batch_text = table_get(t, row, "batch_error_text");
+    const char *remedy = table_get(t, row, "remedy");
+    const char *id = table_get(t, row, "instance");
+    size_t used = (size_t)snprintf(line, sizeof line, "for %s", text_age(table_number(t, row, "seconds_in_state") * 1000, age, sizeof age));
+    if (table_number(t, row, "held")) {
+        used += (size_t)snprintf(line + used, sizeof line - used, "; held, `storescpctl release %.40s` lets it go on", id ? id : "ID");
+    }
+    if (text && text[0]) {
+        used += (size_t)snprintf(line + used, sizeof line - used, ": %s", text_printable(text, clean, sizeof clean));
+    }
+    if (batch_text && batch_text[0]) {
+        (void)snprintf(line + used, sizeof line - used, "; its batch: %s", text_printable(batch_text, clean, sizeof clean));
+    }
+    table_print_sentence(line, 2, out);
+    if (remedy && remedy[0]) {
+        table_print_sentence(remedy_for(remedy, id ? id : "ID", line, sizeof line), 2, out);
+    }
 }
 
 int command_stuck(struct request *q)
 {
-    static const char *const hidden[] = {"owner",       "study_uid",        "batch",  "batch_state", "batch_error_text",
-                                         "calling_ae", "accession_number", "remedy", NULL};
-    static const char *const spare[] = {"batch_error_code", "received_utc", NULL};
-    return print_report(q, "stuck", hidden, spare, "nothing is stuck");
+    static const char *const hidden[] = {"owner", "study_uid", "batch", "batch_state", "batch_error_text", "calling_ae", "accession_number",
+                                         "remedy", "error_text", "seconds_in_state", "held", NULL};
+    return print_report(q, &(struct layout){"stuck", hidden, stuck_detail, "no instance is stuck"});
 }
 
 /* The reports that tell about one kind of thing: the first gives one row, the second (if any) a table. */
@@ -84,7 +162,7 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
         if (more.rows > 0) {
             (void)printf("\n%s\n", kinds[k].more_title);
             static const char *const spare[] = {"image_set_id", "batch", NULL};
-            table_print(&more, NULL, spare, stdout);
+            table_print(&more, NULL, spare, NULL, stdout);
         }
         (void)putchar('\n');
     }
@@ -101,7 +179,7 @@ int command_show(struct request *q)
     json_t *all = q->json ? json_array() : NULL;
     long long limit = q->limit ? q->limit : SHOW_MAX;
     int code = EXIT_FINE;
-    int rc = state_open_readonly(&state, q->home, &e);
+    int rc = open_for_reading(&state, q->home, &e);
     rc = rc == 0 ? table_load(&found, state, "find", q->args[0], limit, &e) : rc;
     for (size_t i = 0; rc == 0 && i < found.rows && (long long)i < limit; i++) {
         const char *kind = table_get(&found, i, "kind");

@@ -102,7 +102,7 @@ static void look_for_trouble(struct picture *p, const struct request *q)
                  !p->supervisor ? "up" : i == STAGE_VALIDATOR ? "scale validator 1" : i == STAGE_UPLOADER ? "scale uploader 1"
                                                                                                        : "scale importer 1");
         } else if (p->wanted[i] > 0 && p->alive[i] < (size_t)p->wanted[i]) {
-            warn(p, "%d %s wanted, %zu alive: look at the log of `storescpctl up`", p->wanted[i], name, p->alive[i]);
+            warn(p, "%d %s wanted, %zu alive: `storescpctl config`, then its last lines in the log of `storescpctl up`", p->wanted[i], name, p->alive[i]);
         }
     }
     for (size_t i = 0; i < p->living_count; i++) {
@@ -141,15 +141,20 @@ static void look_for_trouble(struct picture *p, const struct request *q)
     }
 }
 
+int open_for_reading(struct state **state, const char *home, struct err *e)
+{
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof path, "%s/state/state.db", home);
+    return access(path, F_OK) == 0 ? state_open_readonly(state, home, e)
+                                   : err_set(e, ERR_NOT_FOUND, 0, "there is no %s: is --home (STORESCP_HOME) right? `storescpctl up` makes "
+                                             "a new one, `storescpctl rebuild` restores a lost one", path);
+}
+
 static int look(struct picture *p, const struct request *q)
 {
     struct err e = {0};
     struct state *state = NULL;
-    char path[PATH_SIZE];
-    (void)snprintf(path, sizeof path, "%s/state/state.db", q->home);
-    bool is_there = access(path, F_OK) == 0;
-    int rc = is_there ? state_open_readonly(&state, q->home, &e)
-                      : err_set(&e, ERR_NOT_FOUND, 0, "there is no %s; `storescpctl up` makes it, `rebuild` restores a lost one", path);
+    int rc = open_for_reading(&state, q->home, &e);
     if (rc == 0) {
         rc = table_load(&p->status, state, "status", NULL, 100, &e);
         rc = rc == 0 ? table_load(&p->workers, state, "workers", NULL, 10000, &e) : rc;
@@ -240,8 +245,9 @@ static void print_text(const struct picture *p, const struct request *q)
         for (size_t k = 0; k < p->living_count; k++) {
             char clean[200];
             if (p->living[k].stage == (enum state_stage)i) {
-                (void)printf(is_first ? "  %s %.60s\n" : "                           %s %.60s\n", p->living[k].name,
-                             text_printable(worker_status(p, p->living[k].name), clean, sizeof clean)); /* WARN has it whole */
+                (void)text_printable(worker_status(p, p->living[k].name), clean, sizeof clean);
+                bool is_whole = strlen(clean) <= 60; /* else WARN has it whole */
+                (void)printf("%*s%s %.*s%s\n", is_first ? 2 : 27, "", p->living[k].name, is_whole ? 60 : 57, clean, is_whole ? "" : "...");
                 is_first = false;
             }
         }

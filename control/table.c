@@ -4,8 +4,10 @@
 #include "common/runtime/runtime.h"
 
 #include <stdbool.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
-enum { CELL_SIZE = 1600, CELL_WIDTH_MAX = 64, CELL_WIDTH_MIN = 6 };
+enum { CELL_SIZE = 1600, CELL_WIDTH_MAX = 64, CELL_WIDTH_MIN = 6, WIDTH_MIN = 80 };
 
 /* ---- words ----------------------------------------------------------------------------------------------------------------- */
 
@@ -270,10 +272,42 @@ static size_t total(const struct table *t, const size_t widths[TABLE_COLUMNS_MAX
     return sum > 2 ? sum - 2 : 0;
 }
 
-/* Makes the whole fit TABLE_WIDTH. Appends the names of columns that had to go to left_out. */
-static void fit(const struct table *t, const char *const *spare, size_t widths[TABLE_COLUMNS_MAX], char *left_out, size_t size)
+/* How wide a line may be: the terminal decides, if there is one. */
+static size_t room_of(FILE *out)
 {
-    for (; spare && *spare && total(t, widths) > TABLE_WIDTH; spare++) {
+    struct winsize size = {0};
+    int fd = fileno(out);
+    if (fd < 0 || !isatty(fd) || ioctl(fd, TIOCGWINSZ, &size) == -1 || size.ws_col == 0) {
+        return TABLE_WIDTH;
+    }
+    return size.ws_col < WIDTH_MIN ? WIDTH_MIN : size.ws_col;
+}
+
+void table_print_sentence(const char *text, size_t indent, FILE *out)
+{
+    size_t room = room_of(out);
+    size_t at = 0; /* 0: nothing stands in this line yet */
+    bool is_first = true;
+    char word[CELL_SIZE];
+    while (*(text += strspn(text, " "))) {
+        (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(text, " "), text);
+        text += strcspn(text, " ");
+        if (at > 0 && at + 1 + width_of(word) > room) {
+            (void)fputc('\n', out);
+            at = 0;
+        }
+        size_t blanks = at > 0 ? 1 : indent + (is_first ? 0 : 2);
+        (void)fprintf(out, "%*s%s", (int)blanks, "", word);
+        at += blanks + width_of(word);
+        is_first = false;
+    }
+    (void)fputc('\n', out);
+}
+
+/* Makes the whole fit the room. Appends the names of columns that had to go to left_out. */
+static void fit(const struct table *t, const char *const *spare, size_t room, size_t widths[TABLE_COLUMNS_MAX], char *left_out, size_t size)
+{
+    for (; spare && *spare && total(t, widths) > room; spare++) {
         for (int c = 0; c < t->columns; c++) {
             if (widths[c] > 0 && strcmp(t->names[c], *spare) == 0) {
                 size_t used = strlen(left_out);
@@ -286,7 +320,7 @@ static void fit(const struct table *t, const char *const *spare, size_t widths[T
     while (first < t->columns && widths[first] == 0) {
         first++;
     }
-    while (total(t, widths) > TABLE_WIDTH) {
+    while (total(t, widths) > room) {
         int widest = -1;
         for (int c = first + 1; c < t->columns; c++) {
             widest = widths[c] > CELL_WIDTH_MIN && (widest < 0 || widths[c] > widths[widest]) ? c : widest;
@@ -298,13 +332,13 @@ static void fit(const struct table *t, const char *const *spare, size_t widths[T
     }
 }
 
-void table_print(const struct table *t, const char *const *hidden, const char *const *spare, FILE *out)
+void table_print(const struct table *t, const char *const *hidden, const char *const *spare, table_detail_fn *detail, FILE *out)
 {
     size_t widths[TABLE_COLUMNS_MAX] = {0};
     char cell[CELL_SIZE];
     char left_out[300] = "";
     measure(t, hidden, widths);
-    fit(t, spare, widths, left_out, sizeof left_out);
+    fit(t, spare, room_of(out), widths, left_out, sizeof left_out);
     for (size_t line = 0; t->rows > 0 && line <= t->rows; line++) {
         size_t pending = 0; /* blanks are written before the next cell: none at the end of a line */
         for (int c = 0; c < t->columns; c++) {
@@ -321,6 +355,9 @@ void table_print(const struct table *t, const char *const *hidden, const char *c
             pending = widths[c] - width_of(cell) + 2;
         }
         (void)fputc('\n', out);
+        if (detail && line > 0) {
+            detail(t, line - 1, out);
+        }
     }
     if (t->left_out) {
         (void)fprintf(out, "(%zu more)\n", t->left_out);

@@ -29,10 +29,14 @@ void table_clear(struct table *t);
 const char *table_get(const struct table *t, size_t row, const char *column);
 long long table_number(const struct table *t, size_t row, const char *column); /* 0 if there is none */
 
-/* Aligned, TABLE_WIDTH wide at most; columns that are empty or 0 in every row are left out, and those named in hidden. When it is too
- * wide, those named in spare go, the first of them first (a line below names them), then the widest are cut; the first column never is,
- * it is there to be copied. Both lists end in NULL and may be NULL. */
-void table_print(const struct table *t, const char *const *hidden, const char *const *spare, FILE *out);
+/* Aligned, as wide as the terminal, TABLE_WIDTH if out is none; columns that are empty or 0 in every row are left out, and those named
+ * in hidden. When it is too wide, those named in spare go, the first of them first (a line below names them), then the widest are cut; the
+ * first column never is, it is there to be copied. Both lists end in NULL and may be NULL. detail, if given, is called after each row and
+ * writes whole lines below it: what must not be cut. */
+typedef void table_detail_fn(const struct table *t, size_t row, FILE *out);
+void table_print(const struct table *t, const char *const *hidden, const char *const *spare, table_detail_fn *detail, FILE *out);
+/* A sentence, broken between words where the line ends; each line begins with indent blanks, those after the first with two more. */
+void table_print_sentence(const char *text, size_t indent, FILE *out);
 /* One row, one line for each value that is there. */
 void table_print_row(const struct table *t, size_t row, FILE *out);
 json_t *table_json_row(const struct table *t, size_t row);

@@ -133,6 +133,15 @@ static void say_line(const struct table *t, const char *column, const char *titl
     }
 }
 
+const char *remedy_for(const char *remedy, const char *id, char *buffer, size_t size)
+{
+    char clean[700];
+    const char *word = strstr(text_printable(remedy, clean, sizeof clean), "retry ID"); /* written before the id was known */
+    int before = (int)(word ? (size_t)(word - clean) + 6 : strlen(clean));
+    (void)snprintf(buffer, size, "To do: %.*s%s%s", before, clean, word ? id : "", word ? word + 8 : "");
+    return buffer;
+}
+
 static void say_error(const struct table *t, const char *name_column, const char *text_column, const char *state, const char *id)
 {
     const char *name = table_get(t, 0, name_column);
@@ -144,9 +153,8 @@ static void say_error(const struct table *t, const char *name_column, const char
         say_line(t, text_column, "In detail");
         const char *remedy = table_get(t, 0, "remedy");
         if (remedy && remedy[0]) {
-            const char *id_word = strstr(text_printable(remedy, clean, sizeof clean), "retry ID"); /* written before the id was known */
-            int before = (int)(id_word ? (size_t)(id_word - clean) + 6 : strlen(clean));
-            (void)printf("To do: %.*s%s%s\n", before, clean, id_word ? id : "", id_word ? id_word + 8 : "");
+            char line[800];
+            (void)puts(remedy_for(remedy, id, line, sizeof line));
             return;
         }
         say_remedy(code, state, id);
@@ -239,6 +247,8 @@ static int why_instance(const struct request *q, struct state *s, const char *id
             }
             (void)printf(" by %s", text_printable(table_get(&past, r, "who"), text, sizeof text));
             const char *note = table_get(&past, r, "note");
+            const char *told = table_get(&t, 0, "error_text"); /* "In detail" below says it */
+            note = note && told && strcmp(note, told) == 0 ? NULL : note;
             (void)printf("%s%s\n", note && note[0] ? ": " : "", note ? text_printable(note, text, sizeof text) : "");
         }
         if (table_number(&t, 0, "held")) {
@@ -335,7 +345,7 @@ int command_why(struct request *q)
     struct state *state = NULL;
     struct table found = {0};
     int code = EXIT_FINE;
-    int rc = state_open_readonly(&state, q->home, &e);
+    int rc = open_for_reading(&state, q->home, &e);
     rc = rc == 0 ? table_load(&found, state, "find", q->args[0], WHY_MAX, &e) : rc;
     for (size_t i = 0; rc == 0 && i < found.rows; i++) {
         const char *kind = table_get(&found, i, "kind");

@@ -113,7 +113,10 @@ def test(build):
         bad = [row[0] for row in it.query("SELECT id FROM instance WHERE state = 'quarantined' ORDER BY id")]
         same(len(bad), 2, 'quarantined')
         check(all('--accept' in it.ctl('why', b) for b in bad), 'why names what to press')
-        check('needs attention' in it.ctl('studies'), 'studies says needs attention')
+        studies, stuck = it.ctl('studies'), ' '.join(it.ctl('stuck').split())  # the lines are broken between words
+        check('needs attention' in studies and study in studies and '2 quarantined' in studies, f'studies: {studies}')
+        for b, (text,) in zip(bad, it.query("SELECT error_text FROM instance WHERE state = 'quarantined' ORDER BY id")):
+            check(text in stuck and f'retry {b} --accept' in stuck, f'stuck has reason and remedy, whole: {stuck}')
         it.ctl('drop', bad[0], code=2)  # not without a reason
         it.ctl('drop', one, '--reason', 'x', code=1)  # not a good one
         it.ctl('drop', bad[0], '--reason', 'sent by mistake')
