@@ -140,8 +140,8 @@ static void after_commit(struct validator *v, const struct state_validation *d)
     }
     int code = d->refuse_code ? d->refuse_code : d->verdict == VERDICT_UID_REUSED ? ERR_UID_REUSED : 0;
     log_write(code ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "instance_judged",
-              "instance=%s state=%s code=%s wait_ms=%lld remedy=\"%s%s\"", d->claim->r.id, word, err_name(code),
-              (long long)(clock_wall_ms() - d->claim->r.received_ms), code ? "storescpctl why " : "", code ? d->claim->r.id : "");
+              "instance=%s state=%s code=%s wait_ms=%lld%s%s%s", d->claim->r.id, word, err_name(code),
+              (long long)(clock_wall_ms() - d->claim->r.received_ms), code ? " remedy=\"storescpctl why " : "", code ? d->claim->r.id : "", code ? "\"" : "");
 }
 
 /* Puts claims back unworked. When even that fails they would be ours as long as we live: end, and the lock that drops frees them. */
