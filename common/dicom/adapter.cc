@@ -33,12 +33,36 @@ struct Session {
     unsigned long request_bytes;
     bool has_window;
     associate_window window; /* for the answer */
+    mutable bool has_answered; /* DCMTK has sent something, or nobody is left to send it to */
 };
+
+/* Before the close, so that the peer gets our last PDU. */
+void say_goodbye(const Session &s)
+{
+    if (s.config->tls) {
+        tls_say_goodbye(s.config->tls);
+    }
+    wire_say_goodbye(s.fd);
+}
+
+/* DCMTK 3.6.7 just closes the connection when it cannot read an association request; PS3.8 section 9.2.3 (AA-1) wants an A-ABORT. Source
+ * 2 is the service provider, reason 6 an invalid parameter. */
+void abort_unanswered(const Session &s)
+{
+    static const unsigned char pdu[10] = {7, 0, 0, 0, 0, 4, 0, 0, 2, 6};
+    if (!s.has_answered) {
+        s.has_answered = true;
+        if (s.link.transport.write(s.link.transport.ctx, pdu, sizeof pdu, 1000) == static_cast<ssize_t>(sizeof pdu)) {
+            say_goodbye(s);
+        }
+    }
+}
 
 /* The bytes of DCMTK's answer, with the operations window that DCMTK cannot write. The vector lives until the answer has gone out. */
 const void *with_window(const Session &s, const void *bytes, size_t &count, std::vector<unsigned char> &room)
 {
     const unsigned char *pdu = static_cast<const unsigned char *>(bytes);
+    s.has_answered = true;
     if (!s.has_window || count == 0) {
         return bytes;
     }
@@ -70,6 +94,12 @@ public:
         }
         return static_cast<ssize_t>(count);
     }
+    void close() override { closeTransportConnection(); }
+    void closeTransportConnection() override
+    {
+        abort_unanswered(*session_);
+        DcmTCPConnection::closeTransportConnection();
+    }
 
 private:
     const Session *session_;
@@ -100,6 +130,7 @@ public:
     void closeTransportConnection() override
     {
         if (fd_ != -1) {
+            abort_unanswered(*answering_);
             ::close(fd_);
             fd_ = -1;
             setSocket(-1);
@@ -143,15 +174,6 @@ public:
 private:
     const Session *session_;
 };
-
-/* Before the close, so that the peer gets our last PDU. */
-void say_goodbye(Session &s)
-{
-    if (s.config->tls) {
-        tls_say_goodbye(s.config->tls);
-    }
-    wire_say_goodbye(s.fd);
-}
 
 /* What was proposed for one presentation context, as pointers into DCMTK's lists. ASC_getPresentationContext would give up at the
  * 51st transfer syntax. */
@@ -332,6 +354,7 @@ int run(Session &s, T_ASC_Network *network, char *outcome, size_t size, struct e
                                               &s.request_bytes, s.config->tls ? OFTrue : OFFalse);
     s.request = static_cast<unsigned char *>(request);
     patience_end();
+    s.has_answered = s.has_answered || cond.good(); /* from here on the answers are ours */
     if (cond.bad()) {
         std::snprintf(outcome, size, "no association: %s", cond.text());
         return err_set(e, ERR_PROTOCOL, 0, "no association: %s", cond.text());
@@ -376,7 +399,7 @@ int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *
                  struct err *e)
 {
     T_ASC_Network *network = nullptr;
-    Session s = {fd, config, ops, ctx, nullptr, {}, nullptr, 0, false, {}};
+    Session s = {fd, config, ops, ctx, nullptr, {}, nullptr, 0, false, {}, false};
     Layer layer(&s);
     s.link.transport = config->tls ? tls_transport(config->tls) : wire_transport(&s.fd);
     s.link.config = config;

@@ -146,7 +146,7 @@ def general(it, rows):
     answer = propose(it.port, contexts)
     same([c for c in answer.contexts if c != (0, EXPLICIT_LE)], [], '128 contexts with 39 of the longest transfer syntaxes each')
     answer.close()
-    same(propose(it.port, contexts, user=[(0x77, bytes(room - size))]).kind, 'closed', f'an association request over {room} bytes')
+    same(propose(it.port, contexts, user=[(0x77, bytes(room - size))]).kind, 'aborted', f'an association request over {room} bytes')
 
 
 def items(it, rows):
