@@ -1,6 +1,8 @@
 /* policy - see policy.h. */
 #include "receiver/policy.h"
 
+#include "receiver/address.h"
+
 #include "common/dicom/uid.h"
 #include "common/runtime/list.h"
 
@@ -183,6 +185,22 @@ static int check_users(const struct config *config, const struct config_section 
                    origin);
 }
 
+/* Where commitment reports go, for everybody and in each section; empty is allowed. */
+static int check_addresses(const struct config *config, struct err *e)
+{
+    struct address to;
+    struct err why = {0};
+    const char *text = config_text(config, CFG_COMMITMENT_ADDRESS);
+    const char *origin = config_origin(config, CFG_COMMITMENT_ADDRESS);
+    bool is_good = !text[0] || address_parse(text, &to, &why) == 0;
+    for (size_t k = 0; is_good && config_section_at(config, k); k++) {
+        if (config_section_sets(config_section_at(config, k), CFG_COMMITMENT_ADDRESS, &text, &origin)) {
+            is_good = !text[0] || address_parse(text, &to, &why) == 0;
+        }
+    }
+    return is_good ? 0 : err_set(e, ERR_CONFIG, 0, "%s: %s", origin, why.text);
+}
+
 int policy_check(const struct config *config, struct err *e)
 {
     int rc = 0;
@@ -201,7 +219,7 @@ int policy_check(const struct config *config, struct err *e)
     for (size_t k = 0; rc == 0 && config_section_at(config, k); k++) {
         rc = check_users(config, config_section_at(config, k), e);
     }
-    return rc;
+    return rc ? rc : check_addresses(config, e);
 }
 
 /* ---- associations ---------------------------------------------------------------------------------------------------------------- */

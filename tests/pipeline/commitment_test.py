@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import commitment  # noqa: E402
 import scu  # noqa: E402
-from harness import Installation, LeftOut, check, free_port, main, make_study, same, say, until  # noqa: E402
+from harness import Installation, LeftOut, check, free_port, main, make_study, run_tool, same, say, until  # noqa: E402
 
 CT = '1.2.840.10008.5.1.4.1.1.2'
 number = iter(range(1, 10000))
@@ -257,6 +257,14 @@ def test(build):
             at = f'commitment_address = 127.0.0.1:{port}\n'
             f.write(f'commitment_at = spooled\n[ae CT1]\n{at}commitment_at = {"uploaded" if it.cloud else "spooled"}\n[ae LATE]\ncommitment_wait_s = 2\n'
                     'commitment_at = imported\n[ae IMPORTER]\ncommitment_at = imported\n[ae NOWHERE]\ncommitment_give_up_s = 0\ncommitment_wait_s = 0\n')
+        conf = os.path.join(it.home, 'storescp.conf')
+        good = open(conf).read()
+        with open(conf, 'a') as f:
+            f.write('[ae TYPO]\ncommitment_address = nowhere\n')
+        code, told = run_tool(it.program('storescp-receiver'), '--home', it.home, '--check')
+        check(code == 78 and 'commitment_address "nowhere"' in told, f'an address that is none: {code} {told}')
+        with open(conf, 'w') as f:
+            f.write(good)
         it.start()
         directory = os.path.join(it.work, 'study')
         paths = make_study(directory, 5, 1000, 42)
