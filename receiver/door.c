@@ -23,7 +23,10 @@
 enum {
     EVENTS_MAX = 128,
     ACCEPTS_MAX = 64, /* in one turn */
-    TIDY_MS = 250
+    TIDY_MS = 250,
+    JUDGED_SHARE = 4, /* of maximum_associations, for one address */
+    JUDGED_MIN = 3,   /* below JUDGING in pool.c, so that one address never has all processes */
+    CROWD_MS = 1000
 };
 
 /* ---- those who leave --------------------------------------------------------------------------------------------------------- */
@@ -198,24 +201,46 @@ static int count_from(const struct pool *pool, const struct cidr_address *from)
     return count;
 }
 
+/* How many of its requests are being read, and are not admitted yet. */
+static int count_judged(const struct pool *pool, const struct cidr_address *from)
+{
+    int count = 0;
+    for (size_t i = 0; i < pool->process_count; i++) {
+        const struct process *p = &pool->processes[i];
+        count += p->channel != -1 && p->busy && !p->is_admitted && cidr_same(&p->from, from);
+    }
+    return count;
+}
+
+/* So many processes may read requests of one address: half a handshake, or half of a large request, holds one for acse_timeout, and whoever
+ * sends many of them must leave the others room. */
+static int most_judged(const struct pool *pool)
+{
+    int share = (int)config_int(pool->config, CFG_MAXIMUM_ASSOCIATIONS) / JUDGED_SHARE;
+    return share > JUDGED_MIN ? share : JUDGED_MIN;
+}
+
 /* Lets one in who has spoken, or turns it away, or leaves it waiting a little. One address cannot fill the pool with requests that are not admitted. */
 static void let_in(struct door *d, struct visitor *v)
 {
     long long of_address = config_int(d->pool->config, CFG_ASSOCIATIONS_PER_ADDRESS);
     /* a TLS peer can be answered only by a process, so a few more of them may ask */
     bool is_over = of_address > 0 && count_from(d->pool, &v->from) >= of_address + (v->is_tls ? 2 : 0);
+    bool is_crowd = !is_over && count_judged(d->pool, &v->from) >= most_judged(d->pool);
     struct process *p;
-    while (!is_over && (p = pool_idle(d->pool)) != NULL) { /* ends: a process that cannot take it is dropped */
+    while (!is_over && !is_crowd && (p = pool_idle(d->pool)) != NULL) { /* ends: a process that cannot take it is dropped */
         if (pool_hand_over(d->pool, p, v->fd, &v->from, v->is_tls)) {
             v->fd = -1;
             forget(d, v, FAREWELL_NONE);
             return;
         }
     }
-    if ((!is_over && pool_can_grow(d->pool)) || clock_mono_ms() - v->ready_ms < GRACE_MS) {
+    if ((!is_over && !is_crowd && pool_can_grow(d->pool)) || clock_mono_ms() - v->ready_ms < (is_crowd ? CROWD_MS : GRACE_MS)) {
         return;
     }
-    if (is_over) {
+    if (is_crowd) {
+        door_tell(d, &v->from, "many requests of this address do not come whole", "look for a peer that stops amid a TLS handshake or a request");
+    } else if (is_over) {
         door_tell(d, &v->from, "too many associations from this address", "raise associations_per_address (%lld)", of_address);
     } else {
         door_tell(d, &v->from, "maximum_associations are open", "raise it or add a receiver");

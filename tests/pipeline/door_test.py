@@ -400,6 +400,23 @@ def titles(build):
         d.it.check_invariants()
 
 
+def half_requests(build):
+    """Guards a bug: 24 requests of one address that stopped in the middle held all 20 places and the four above them for acse_timeout each."""
+    with Door(build, 'door-half', {'maximum_associations': 20}) as d:
+        stuck = [d.connect(STRANGER) for _ in range(30)]
+        for s in stuck:
+            s.sendall(b'\1\0' + struct.pack('>I', 200000) + bytes(20000))
+        until(lambda: d.figures().get('associations', 0) >= 5, 10, 'some of them are being read')
+        for _ in range(5):
+            same(d.peer_of_store(), '127.0.0.1', 'a modality beside requests that do not go on')
+        until(lambda: d.figures()['turned away'] == 25, 10, 'five have a process, 25 are turned away')
+        d.told_once(rf'peer={re.escape(STRANGER)} reason="many requests of this address do not come whole"')
+        for s in stuck:
+            s.close()
+        d.it.stop()
+        d.it.check_invariants()
+
+
 def six(build):
     with Door(build, 'door-six', {'scp_address': '::1', 'allowed_addresses': '::1'}) as d:
         same(d.peer_of_store(host='::1'), '::1', 'peer over IPv6')
@@ -411,7 +428,7 @@ def six(build):
 
 
 def test(build):
-    for part in (wrong_settings, titles, proxy_headers, haproxy, limits, waiting, six):
+    for part in (wrong_settings, titles, proxy_headers, haproxy, limits, waiting, half_requests, six):
         part(build)
 
 
