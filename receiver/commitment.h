@@ -15,6 +15,8 @@
 #include "receiver/protocol.h"
 #include "receiver/recorder.h"
 
+#include <sys/queue.h>
+
 /* ---- association process ---- */
 struct asker {
     int channel;
@@ -32,7 +34,18 @@ void asker_end(struct asker *a);
 
 /* ---- recorder ---- */
 enum { DESK_LEAVING_MAX = 256 };
+/* A request that waits: its process waits for the answer, so there is one for each at most. */
+struct desk_request {
+    TAILQ_ENTRY(desk_request) link;
+    struct process *process;
+    struct packet packet;
+    int fd;
+};
+TAILQ_HEAD(desk_requests, desk_request);
 struct desk {
+    struct desk_requests requests;
+    int64_t free_at; /* monotonic: the next large piece of work not before it */
+    struct cidr_address last_from;
     const struct config *config;
     const char *home;
     struct state *state;
@@ -47,7 +60,7 @@ void desk_begin(struct desk *d, const struct config *config, struct state *state
 void desk_take(struct desk *d, struct process *p, struct packet *packet, int fd);
 /* The association of that process is over, or the process is. */
 void desk_ended(struct desk *d, struct process *p);
-/* Once in each turn: starts the notifier when there is work for it. */
+/* Once in each turn: takes a request that waits, starts the notifier when there is work for it. */
 void desk_step(struct desk *d);
 /* Other settings: the notifier is replaced. */
 void desk_renew(struct desk *d, const struct config *config);

@@ -1,6 +1,8 @@
 /*
  * desk - the recorder's part of Storage Commitment; see commitment.h. A request is recorded in a commit of its own at once: they are rare, and
- * one of 50,000 references takes some tenths of a second. What association processes say is checked here.
+ * one of 50,000 references takes some tenths of a second, in which no image is answered. So the desk rests nine times as long as its last
+ * piece of work took; what comes meanwhile waits, and a peer that asks without end slows down itself and leaves nine tenths of the time
+ * to the images. Among those who wait another address than the last one goes first. What association processes say is checked here.
  */
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
@@ -17,13 +19,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 1000, DELAY_FIRST_MS = 500, DELAY_LAST_MS = 10000, LIVED_WELL_MS = 5000, FINISH_MS = 8000, RETRY_MS = 1000 };
+enum { LOOK_MS = 1000, DELAY_FIRST_MS = 500, DELAY_LAST_MS = 10000, LIVED_WELL_MS = 5000, FINISH_MS = 8000, RETRY_MS = 1000, REST = 9 };
 
 extern char **environ;
 
 void desk_begin(struct desk *d, const struct config *config, struct state *state)
 {
     memset(d, 0, sizeof *d);
+    TAILQ_INIT(&d->requests);
     d->config = config;
     d->home = config_home(config);
     d->state = state;
@@ -76,6 +79,68 @@ static int record_request(struct desk *d, struct process *p, const struct packet
     return 0;
 }
 
+static void rest_after(struct desk *d, int64_t begun_ms)
+{
+    int64_t now = clock_mono_ms();
+    d->free_at = now + (now - begun_ms) * REST;
+}
+
+static void answer_request(struct desk *d, struct process *p, const struct packet *packet, int fd)
+{
+    struct packet answer;
+    bool on_association = false;
+    int64_t begun = clock_mono_ms();
+    memset(&answer, 0, sizeof answer);
+    answer.kind = PACKET_VERDICT;
+    answer.status = record_request(d, p, packet, fd, &on_association);
+    answer.list_count = on_association;
+    d->last_from = p->from;
+    rest_after(d, begun);
+    (void)packet_send(p->channel, &answer, -1);
+}
+
+/* Takes a request out of the queue, and fd with it. */
+static void forget_request(struct desk *d, struct desk_request *r)
+{
+    TAILQ_REMOVE(&d->requests, r, link);
+    r->process->request = NULL;
+    if (r->fd != -1) {
+        (void)close(r->fd);
+    }
+    free(r);
+}
+
+/* Now, or when it is its turn. fd becomes the queue's; false when it stays the caller's. */
+static bool take_request(struct desk *d, struct process *p, const struct packet *packet, int fd)
+{
+    struct desk_request *r = NULL;
+    if (!p->request && (clock_mono_ms() < d->free_at || !TAILQ_EMPTY(&d->requests)) && (r = malloc(sizeof *r)) != NULL) {
+        *r = (struct desk_request){.process = p, .packet = *packet, .fd = fd};
+        p->request = r;
+        TAILQ_INSERT_TAIL(&d->requests, r, link);
+        return true;
+    }
+    if (!p->request) { /* a second one before the answer to the first: no process of ours does that */
+        answer_request(d, p, packet, fd);
+    }
+    return false;
+}
+
+static void next_request(struct desk *d)
+{
+    struct desk_request *r = TAILQ_FIRST(&d->requests);
+    if (!r || clock_mono_ms() < d->free_at) {
+        return;
+    }
+    struct desk_request *other = r;
+    while (other && cidr_same(&other->process->from, &d->last_from)) {
+        other = TAILQ_NEXT(other, link);
+    }
+    r = other ? other : r;
+    answer_request(d, r->process, &r->packet, r->fd);
+    forget_request(d, r);
+}
+
 /* ---- reports on the association ----------------------------------------------------------------------------------------------------- */
 
 /* A report that is ready for that process's association as a file, or -1. */
@@ -84,7 +149,8 @@ static int find_report(struct desk *d, struct process *p, struct packet *answer)
     struct state_commitment c;
     struct err e = {0};
     bool found = false;
-    if (!p->commitment_association[0] || p->report ||
+    int64_t begun = clock_mono_ms();
+    if (!p->commitment_association[0] || p->report || begun < d->free_at ||
         state_commitment_take(d->state, p->commitment_association, &c, &found, &e) != 0 || !found) {
         return -1;
     }
@@ -98,6 +164,7 @@ static int find_report(struct desk *d, struct process *p, struct packet *answer)
     }
     free(references);
     free(reasons);
+    rest_after(d, begun);
     if (fd == -1) {
         free(p->report);
         p->report = NULL;
@@ -148,16 +215,12 @@ void desk_take(struct desk *d, struct process *p, struct packet *packet, int fd)
     memset(&answer, 0, sizeof answer);
     answer.kind = PACKET_VERDICT;
     if (packet->kind == PACKET_COMMIT) {
-        bool on_association = false;
-        answer.status = record_request(d, p, packet, fd, &on_association);
-        answer.list_count = on_association;
+        fd = take_request(d, p, packet, fd) ? -1 : fd;
     } else if (packet->kind == PACKET_ASK) {
         report = find_report(d, p, &answer);
+        (void)packet_send(p->channel, &answer, report);
     } else {
         end_report(d, p, packet->status);
-    }
-    if (packet->kind != PACKET_REPORTED) {
-        (void)packet_send(p->channel, &answer, report);
     }
     if (report != -1) {
         (void)close(report);
@@ -174,6 +237,9 @@ void desk_ended(struct desk *d, struct process *p)
     struct err e = {0};
     free(p->report);
     p->report = NULL;
+    if (p->request) {
+        forget_request(d, p->request);
+    }
     if (!p->commitment_association[0]) {
         return;
     }
@@ -236,6 +302,7 @@ void desk_step(struct desk *d)
 {
     int64_t now = clock_mono_ms();
     bool any = false;
+    next_request(d);
     if (d->notifier != -1 && notifier_has_ended(d)) {
         (void)close(d->notifier);
         d->notifier = -1;

@@ -20,6 +20,7 @@
 enum { PROCESSES_MAX = 2100 };
 
 struct state_commitment;
+struct desk_request;
 
 struct process {
     pid_t pid;
@@ -31,6 +32,7 @@ struct process {
     char calling[20], called[20];
     char commitment_association[STATE_ID_SIZE]; /* its association, if reports may go there; see commitment.h */
     struct state_commitment *report;            /* the one that it was given */
+    struct desk_request *request;               /* one that waits for its turn at the desk */
     bool is_outdated; /* it has old settings and ends behind its association */
     int64_t flight_bytes; /* of its unfinished object, as it says */
 };

@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
@@ -248,6 +249,41 @@ def killed(it, listener, references):
     say('kill -9 between answer and report: ok')
 
 
+def never_enough(it, references, paths):
+    """Guards a bug: a peer that sent one request of 50,000 references after the other took half of the recorder's time, and each image
+    waited most of a second. Now the desk rests nine times as long as it worked, and another peer's request goes first."""
+    whole = commitment.action_information('1.2', [(CT, f'1.2.3.{i}') for i in range(50000)], True)
+    tail = whole[len(commitment.element(8, 0x1195, b'UI', b'1.2', True)):]
+    took, stop = [], threading.Event()
+
+    def greedy():
+        a = commitment.connect(it.port, 'NOWHERE')
+        while not stop.is_set():
+            begun = time.monotonic()
+            same(commitment.ask(a, '', [], data=commitment.element(8, 0x1195, b'UI', transaction().encode(), True) + tail), 0, 'status of a large request')
+            took.append(time.monotonic() - begun)
+        a.socket.close()
+
+    thread = threading.Thread(target=greedy, daemon=True)
+    thread.start()
+    until(lambda: len(took) >= 2, 60, 'two large requests')
+    part10 = scu.read_part10(paths[0])
+    a, waits = scu.Association('127.0.0.1', it.port, [(part10.sop_class, part10.syntax)], 'CT1'), []
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        begun = time.monotonic()
+        same(a.store(part10), 0, 'status of a store beside large requests')
+        waits.append(time.monotonic() - begun)
+        time.sleep(0.02)
+    a.release()
+    stop.set()
+    thread.join(60)
+    late = sum(1 for w in waits if w > 0.2)
+    say(f'large requests: {len(took)} answered, the longest wait {max(took):.1f} s; {len(waits)} stores beside them, {late} took more than 0.2 s, the longest {max(waits):.2f} s')
+    check(late * 5 < len(waits), f'{late} of {len(waits)} stores had to wait for large requests')
+    until(lambda: sum(n for s, n in states(it).items() if s in ('waiting', 'reporting')) == 0, 60, 'the large requests have ended')
+
+
 def test(build):
     with Installation(build, 'commitment', {'acse_timeout': 3, 'dimse_timeout': 3}) as it:
         port = free_port()
@@ -280,6 +316,7 @@ def test(build):
         listener = peers(it, listener, references)
         listener.manner, listener.syntax, listener.maximum = None, commitment.EXPLICIT_LE, 16384
         killed(it, listener, references)
+        never_enough(it, references, paths)
         same(sum(n for s, n in states(it).items() if s in ('waiting', 'reporting')), 0, 'open requests at the end')
         it.stop()
         it.check_invariants()
