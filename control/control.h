@@ -85,6 +85,9 @@ bool rebuild_is_unfinished(const char *home);
 /* state_open_readonly(), or a sentence that says which home has no database. */
 int open_for_reading(struct state **state, const char *home, struct err *e);
 
+/* What to do about a worker whose status is "waiting: CODE: ...". */
+const char *waiting_remedy(const char *status);
+
 /* "To do: " and the remedy of an instance, its id in the place of the word ID. Fills buffer and returns it. */
 const char *remedy_for(const char *remedy, const char *id, char *buffer, size_t size);
 

@@ -111,7 +111,9 @@ static void look_for_trouble(struct picture *p, const struct request *q)
         char clean[200];
         char age[32];
         long long beat = table_number(&p->workers, row, "beat_ms");
-        if (strncmp(status, "waiting", 7) == 0 || strncmp(status, "pressed", 7) == 0) {
+        if (strncmp(status, "waiting", 7) == 0) {
+            warn(p, "%s is %s. To do: %s", p->living[i].name, text_printable(status, clean, sizeof clean), waiting_remedy(status));
+        } else if (strncmp(status, "pressed", 7) == 0) {
             warn(p, "%s is %s", p->living[i].name, text_printable(status, clean, sizeof clean));
         }
         if (beat > 0 && now - beat > BEAT_OLD_MS) {

@@ -77,6 +77,19 @@ static size_t living_of(const char *home, enum state_stage stage)
     return n;
 }
 
+const char *waiting_remedy(const char *status)
+{
+    char name[48] = "";
+    int code = status && sscanf(status, "waiting: %47[A-Z0-9_]:", name) == 1 ? err_code_of(name) : 0;
+    if (code == ERR_NETWORK || code == ERR_TIMEOUT) {
+        return "nothing while it recovers, it goes on by itself; if it lasts: check network, proxy and endpoint_url";
+    }
+    if (code == 0 || err_class_of(code) == ERR_CLASS_CONFIG) {
+        return "heal what it says; it goes on by itself then";
+    }
+    return "nothing; it goes on by itself";
+}
+
 /* What the living workers of the stage wait for, if they say so. True if one did. */
 static bool say_waiting(struct state *s, const char *stage)
 {
@@ -91,7 +104,7 @@ static bool say_waiting(struct state *s, const char *stage)
         found = of && status && strcmp(of, stage) == 0 && strncmp(status, "waiting", 7) == 0;
         if (found) {
             (void)printf("Who: nobody at this moment; %s is ", text_printable(table_get(&t, r, "name"), name, sizeof name));
-            (void)printf("%s.\nTo do: heal what it says; it goes on by itself then.\n", text_printable(status, clean, sizeof clean));
+            (void)printf("%s.\nTo do: %s.\n", text_printable(status, clean, sizeof clean), waiting_remedy(status));
         }
     }
     table_clear(&t);
@@ -184,6 +197,7 @@ static int say_batch(struct state *s, const char *batch, const char *id, struct 
 {
     struct table t = {0};
     char clean[200];
+    char when[80];
     int rc = table_load(&t, s, "batch", batch, 1, e);
     if (rc == 0 && t.rows > 0) {
         const char *state = table_get(&t, 0, "state");
@@ -195,6 +209,10 @@ static int say_batch(struct state *s, const char *batch, const char *id, struct 
         (void)printf("%s%s.\n", status ? " " : "", status ? text_printable(status, clean, sizeof clean) : "");
         say_line(&t, "message", "HealthImaging says");
         say_error(&t, "error_code", "error_text", "", id);
+        if (state && strcmp(state, "open") == 0) {
+            (void)printf("It takes more of its study until batch_quiet_ms have passed without one; the last came %s. Then its job starts.\n",
+                         text_time(table_number(&t, 0, "last_added_ms"), when, sizeof when));
+        }
         rc = state && strcmp(state, "closed") == 0 ? say_what_holds_up(s, batch, e) : 0;
     }
     table_clear(&t);

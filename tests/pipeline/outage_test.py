@@ -54,6 +54,10 @@ def test(build):
         until(lambda: len(waiting(it, 'uploader')) == 2, 30, 'both uploaders say that they wait')
         say(f'uploader: {waiting(it, "uploader")[0]}')
         check('waiting' in it.ctl('status'), '`status` does not say that the uploader waits')
+        check('if it lasts: check network' in it.ctl('status'), '`status` does not say what to do about it')
+        check('is waiting' in it.ctl('stuck'), '`stuck` hides that the uploader waits')
+        why = it.ctl('why', it.one("SELECT id FROM instance WHERE state = 'validated' AND owner IS NULL LIMIT 1"))
+        check('if it lasts: check network' in why, f'`why` does not say what to do: {why}')
 
         before, lines_before, begun = cpu_seconds(it), lines(it), time.monotonic()
         time.sleep(6)
