@@ -64,6 +64,7 @@ static inline void receive(struct fixture *f, const char *sop, uint32_t crc, cha
 {
     struct state_received r = {.file_bytes = 1000, .data_bytes = 900, .data_crc32c = crc, .file_crc32c = crc, .received_ms = 1};
     struct err e = {0};
+    (void)nanosleep(&(struct timespec){0, 2000000}, NULL); /* ids of one millisecond have no order, and claims go by it */
     id_new(r.id);
     (void)snprintf(r.sop_instance_uid, sizeof r.sop_instance_uid, "%s", sop);
     (void)snprintf(r.sop_class_uid, sizeof r.sop_class_uid, "1.2.840.10008.5.1.4.1.1.2");
