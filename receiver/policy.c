@@ -308,7 +308,7 @@ int policy_negotiate(const struct config *config, const struct config_section *s
     }
     if (strcmp(uid, VERIFICATION) != 0 && !commitment) {
         if (!policy_is_storage(uid)) {
-            return refuse(why, SCP_REFUSE_ABSTRACT_SYNTAX, "only verification and storage of patients' objects are served here",
+            return refuse(why, SCP_REFUSE_ABSTRACT_SYNTAX, "only verification, storage commitment and storage of what belongs to a study are served here",
                           "no setting accepts it: point the sender's other services elsewhere");
         }
         if (only[0] && !class_listed(only, uid)) {
