@@ -44,6 +44,7 @@ struct desk_request {
 TAILQ_HEAD(desk_requests, desk_request);
 struct desk {
     struct desk_requests requests;
+    size_t waiting_bytes; /* of their lists */
     int64_t free_at; /* monotonic: the next large piece of work not before it */
     struct cidr_address last_from;
     const struct config *config;
@@ -64,7 +65,7 @@ void desk_ended(struct desk *d, struct process *p);
 void desk_step(struct desk *d);
 /* Other settings: the notifier is replaced. */
 void desk_renew(struct desk *d, const struct config *config);
-/* Tells the notifier to finish; desk_end() waits for that, some seconds at most. */
+/* Refuses the requests that wait, tells the notifier to finish; desk_end() waits for that, some seconds at most. */
 void desk_stop(struct desk *d);
 void desk_end(struct desk *d);
 

@@ -2,7 +2,8 @@
  * desk - the recorder's part of Storage Commitment; see commitment.h. A request is recorded in a commit of its own at once: they are rare, and
  * one of 50,000 references takes some tenths of a second, in which no image is answered. So the desk rests nine times as long as its last
  * piece of work took; what comes meanwhile waits, and a peer that asks without end slows down itself and leaves nine tenths of the time
- * to the images. Among those who wait another address than the last one goes first. What association processes say is checked here.
+ * to the images. Among those who wait another address than the last one goes first; lists of more than 64 MiB in all do not wait but are
+ * refused as a resource limitation, so that a crowd of such peers does not fill the memory. What association processes say is checked here.
  */
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
@@ -19,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 1000, DELAY_FIRST_MS = 500, DELAY_LAST_MS = 10000, LIVED_WELL_MS = 5000, FINISH_MS = 8000, RETRY_MS = 1000, REST = 9 };
+enum { LOOK_MS = 1000, DELAY_FIRST_MS = 500, DELAY_LAST_MS = 10000, LIVED_WELL_MS = 5000, FINISH_MS = 8000, RETRY_MS = 1000, REST = 9, WAITING_BYTES_MAX = 64 << 20 };
 
 extern char **environ;
 
@@ -99,10 +100,20 @@ static void answer_request(struct desk *d, struct process *p, const struct packe
     (void)packet_send(p->channel, &answer, -1);
 }
 
+static void refuse_request(const struct process *p, int status)
+{
+    struct packet answer;
+    memset(&answer, 0, sizeof answer);
+    answer.kind = PACKET_VERDICT;
+    answer.status = status;
+    (void)packet_send(p->channel, &answer, -1);
+}
+
 /* Takes a request out of the queue, and fd with it. */
 static void forget_request(struct desk *d, struct desk_request *r)
 {
     TAILQ_REMOVE(&d->requests, r, link);
+    d->waiting_bytes -= r->packet.list_bytes;
     r->process->request = NULL;
     if (r->fd != -1) {
         (void)close(r->fd);
@@ -114,10 +125,15 @@ static void forget_request(struct desk *d, struct desk_request *r)
 static bool take_request(struct desk *d, struct process *p, const struct packet *packet, int fd)
 {
     struct desk_request *r = NULL;
+    if (!p->request && packet->list_bytes > WAITING_BYTES_MAX - d->waiting_bytes) {
+        refuse_request(p, COMMITMENT_RESOURCE_LIMITATION);
+        return false;
+    }
     if (!p->request && (clock_mono_ms() < d->free_at || !TAILQ_EMPTY(&d->requests)) && (r = malloc(sizeof *r)) != NULL) {
         *r = (struct desk_request){.process = p, .packet = *packet, .fd = fd};
         p->request = r;
         TAILQ_INSERT_TAIL(&d->requests, r, link);
+        d->waiting_bytes += packet->list_bytes;
         return true;
     }
     if (!p->request) { /* a second one before the answer to the first: no process of ours does that */
@@ -322,6 +338,11 @@ void desk_step(struct desk *d)
 
 void desk_stop(struct desk *d)
 {
+    struct desk_request *r;
+    while ((r = TAILQ_FIRST(&d->requests)) != NULL) { /* their turn would come too late */
+        refuse_request(r->process, COMMITMENT_PROCESSING_FAILURE);
+        forget_request(d, r);
+    }
     d->look_at = INT64_MAX; /* no other one is started */
     if (d->notifier != -1) {
         (void)shutdown(d->notifier, SHUT_WR);

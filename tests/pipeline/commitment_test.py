@@ -284,6 +284,32 @@ def never_enough(it, references, paths):
     until(lambda: sum(n for s, n in states(it).items() if s in ('waiting', 'reporting')) == 0, 60, 'the large requests have ended')
 
 
+def crowd(it):
+    """Large requests at one time: some wait for their turn, those that would fill the memory are refused, and nobody is answered late at the stop."""
+    whole = commitment.action_information('1.2', [(CT, f'1.2.3.{10 ** 50 + i}.{10 ** 5}') for i in range(50000)], True)
+    tail = whole[len(commitment.element(8, 0x1195, b'UI', b'1.2', True)):]
+    answers = []
+
+    def ask(n):
+        a = commitment.connect(it.port, 'NOWHERE')
+        a.socket.settimeout(60)
+        answers.append(commitment.ask(a, '', [], data=commitment.element(8, 0x1195, b'UI', transaction().encode(), True) + tail))
+        a.socket.close()
+
+    threads = [threading.Thread(target=ask, args=(n,), daemon=True) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    until(lambda: 0x213 in answers, 30, 'one that is refused because too many wait')
+    begun = time.monotonic()
+    it.stop()
+    for thread in threads:
+        thread.join(20)
+    say(f'20 large requests at one time: {sorted(f"{a:04x}" for a in answers)}, stopped after {time.monotonic() - begun:.1f} s')
+    same(len(answers), 20, 'answers')
+    same(set(answers) - {0, 0x110, 0x213}, set(), 'other answers')
+    check(0x110 in answers, 'those that wait are answered at the stop')
+
+
 def test(build):
     with Installation(build, 'commitment', {'acse_timeout': 3, 'dimse_timeout': 3}) as it:
         port = free_port()
@@ -318,7 +344,7 @@ def test(build):
         killed(it, listener, references)
         never_enough(it, references, paths)
         same(sum(n for s, n in states(it).items() if s in ('waiting', 'reporting')), 0, 'open requests at the end')
-        it.stop()
+        crowd(it)
         it.check_invariants()
         same(it.one('SELECT count(*) FROM commitment WHERE owner IS NOT NULL OR offered_to IS NOT NULL'), 0, 'claims left')
 
