@@ -95,7 +95,7 @@ const struct config_section *config_for_ae(const struct config *c, const char *c
         title[n - 1] = '\0';
     }
     for (const struct config_section *s = c->sections; s; s = s->next) {
-        if (strcmp(s->pattern, title) == 0) {
+        if (strcmp(s->pattern, title) == 0 && !strpbrk(title, "*?")) { /* a peer may not choose a section by naming its pattern */
             return s;
         }
         if (!found && config_fits(s->pattern, title)) {

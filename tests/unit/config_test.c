@@ -199,7 +199,7 @@ static void sections_rule_single_peers(void **in)
     const char *value = NULL;
     const char *origin = NULL;
     assert_int_equal(load(f, "maximum_object_mb = 100\n[ae CT*]\nmaximum_object_mb = 200\n[AE CT7]\nsupported_sop_class_uids = 1.2\n"
-                             "[the network]\nscp_port = 4000\n", &e), 0);
+                             "[ae CT?]\nmaximum_object_mb = 300\n[the network]\nscp_port = 4000\n", &e), 0);
     const struct config_section *ct1 = config_for_ae(f->config, " CT1  ");
     const struct config_section *ct7 = config_for_ae(f->config, "CT7");
     assert_non_null(ct1);
@@ -209,6 +209,8 @@ static void sections_rule_single_peers(void **in)
     assert_string_equal(config_section_name(ct7), "AE CT7");
     assert_int_equal(config_int_for(f->config, ct7, CFG_MAXIMUM_OBJECT_MB), 100);
     assert_string_equal(config_text_for(f->config, ct7, CFG_SUPPORTED_SOP_CLASS_UIDS), "1.2");
+    /* a title that looks like a pattern does not name its section: the first that it fits is its own */
+    assert_string_equal(config_section_name(config_for_ae(f->config, "CT?")), "ae CT*");
     assert_null(config_for_ae(f->config, "MR1"));
     assert_int_equal(config_int_for(f->config, NULL, CFG_MAXIMUM_OBJECT_MB), 100);
     assert_int_equal(config_int(f->config, CFG_SCP_PORT), 4000);
