@@ -225,9 +225,6 @@ void desk_take(struct desk *d, struct process *p, struct packet *packet, int fd)
 {
     struct packet answer;
     int report = -1;
-    packet->association[sizeof packet->association - 1] = packet->peer[sizeof packet->peer - 1] = '\0';
-    packet->calling[sizeof packet->calling - 1] = packet->called[sizeof packet->called - 1] = '\0';
-    packet->transaction_uid[sizeof packet->transaction_uid - 1] = '\0';
     memset(&answer, 0, sizeof answer);
     answer.kind = PACKET_VERDICT;
     if (packet->kind == PACKET_COMMIT) {

@@ -33,6 +33,34 @@ bool packet_send(int channel, const struct packet *p, int fd)
     return n == (ssize_t)sizeof *p;
 }
 
+/* The other half may be in a hostile peer's hands: its texts end where they must. */
+static void end_texts(struct packet *p)
+{
+    const struct {
+        char *text;
+        size_t size;
+    } all[] = {{p->comment, sizeof p->comment},
+               {p->association, sizeof p->association},
+               {p->peer, sizeof p->peer},
+               {p->meta.id, sizeof p->meta.id},
+               {p->meta.sop_class_uid, sizeof p->meta.sop_class_uid},
+               {p->meta.sop_instance_uid, sizeof p->meta.sop_instance_uid},
+               {p->meta.transfer_syntax_uid, sizeof p->meta.transfer_syntax_uid},
+               {p->meta.calling_ae, sizeof p->meta.calling_ae},
+               {p->meta.called_ae, sizeof p->meta.called_ae},
+               {p->outcome, sizeof p->outcome},
+               {p->calling, sizeof p->calling},
+               {p->called, sizeof p->called},
+               {p->user_name, sizeof p->user_name},
+               {p->refusal_event, sizeof p->refusal_event},
+               {p->refusal_text, sizeof p->refusal_text},
+               {p->tls, sizeof p->tls},
+               {p->transaction_uid, sizeof p->transaction_uid}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        all[i].text[all[i].size - 1] = '\0';
+    }
+}
+
 ssize_t packet_receive(int channel, struct packet *p, int flags, int *fd)
 {
     char control[CMSG_SPACE(sizeof(int))];
@@ -43,6 +71,9 @@ ssize_t packet_receive(int channel, struct packet *p, int flags, int *fd)
     do {
         n = recvmsg(channel, &message, flags | MSG_CMSG_CLOEXEC);
     } while (n == -1 && errno == EINTR && !(flags & MSG_DONTWAIT));
+    if (n == (ssize_t)sizeof *p) {
+        end_texts(p);
+    }
     struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
         memcpy(fd, CMSG_DATA(c), sizeof *fd);

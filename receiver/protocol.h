@@ -55,7 +55,7 @@ struct packet {
 
 /* One packet, with a descriptor unless fd is -1 (it stays the caller's). False when the other end is gone or does not listen. */
 bool packet_send(int channel, const struct packet *p, int fd);
-/* recvmsg()'s answer; *fd: what came with it, now the caller's, or -1. flags: 0 or MSG_DONTWAIT. */
+/* recvmsg()'s answer, with every text of a whole packet ended; *fd: what came with it, now the caller's, or -1. flags: 0 or MSG_DONTWAIT. */
 ssize_t packet_receive(int channel, struct packet *p, int flags, int *fd);
 /* A file in memory with these bytes, -1 if there is none to be had. */
 int memory_file_new(const void *first, size_t first_bytes, const void *second, size_t second_bytes);
