@@ -217,7 +217,7 @@ static void sections_rule_single_peers(void **in)
     assert_true(config_section_sets(ct1, CFG_MAXIMUM_OBJECT_MB, &value, &origin));
     assert_string_equal(origin, "storescp.conf line 3");
     assert_false(config_section_sets(ct1, CFG_SUPPORTED_SOP_CLASS_UIDS, &value, &origin));
-    assert_null(config_section_at(f->config, 2));
+    assert_null(config_section_at(f->config, 3));
 
     assert_int_equal(load(f, "[ae CT1]\nscp_port = 4000\nmaximum_object_mb = many\n[ae]\nmaximum_object_mb = 1\n", &e), ERR_CONFIG);
     assert_non_null(strstr(config_problem(f->config, 0), "line 2: scp_port cannot be set for single AE titles"));
