@@ -58,6 +58,9 @@ static int start(struct uploader *m, const char *home, struct err *e)
     long long connections = config_int(m->worker.config, CFG_MAX_POOL_CONNECTIONS);
     long long transfers = config_int(m->worker.config, CFG_UPLOAD_CONCURRENCY);
     u->concurrency = (int)(transfers < connections ? transfers : connections);
+    long long parts = connections / u->concurrency; /* a part that waits for a connection would use up its time limit */
+    long long wanted = config_int(m->worker.config, CFG_MULTIPART_PARALLEL);
+    u->part_parallel = (int)(wanted < parts ? wanted : parts);
     u->config = m->worker.config;
     u->home = m->worker.home;
     u->state = m->worker.state;
@@ -94,7 +97,7 @@ static void drain(struct uploader *m)
         chores(m, true);
     }
     if (u->sending > 0) {
-        log_warning("drain_cut", "transfers=%d effect=\"S3 keeps nothing of them; they are put again after the next start\"", u->sending);
+        log_warning("drain_cut", "transfers=%d effect=\"they are put again after the next start; of a file in parts, what S3 has not\"", u->sending);
     }
     upload_settle(u, true);
     aws_client_close(&m->aws);
@@ -124,6 +127,7 @@ int main(int argc, char **argv)
         upload_begin(&m.upload);
         wait_for_something(&m, stop);
         upload_settle(&m.upload, false);
+        upload_abort_leftover(&m.upload);
         chores(&m, false);
         worker_look_for_reload(&m.worker);
     }

@@ -127,6 +127,38 @@ static void on_end(void *ctx, const struct s3_put_result *result)
     u->sending--;
 }
 
+static int keep_upload(void *ctx, const char *upload_id, struct err *e)
+{
+    struct item *item = ctx;
+    char key[sizeof item->claim.s3_key];
+    state_s3_key(&item->claim, config_text(item->upload->config, CFG_S3_PREFIX), key, sizeof key);
+    return state_multipart_keep(item->upload->state, &item->claim, key, upload_id, e);
+}
+
+/* A probe of gigabytes need not end before the others may go on. */
+static void on_part(void *ctx)
+{
+    struct item *item = ctx;
+    struct breaker *b = &item->upload->breaker;
+    if (b->open && breaker_succeeded(b, "", item->began_ms, clock_mono_ms())) {
+        log_info("uploads_resumed", "after_ms=%lld", (long long)(clock_mono_ms() - b->opened_ms));
+        item->upload->look_at_ms = 0;
+    }
+}
+
+static int begin_parts(struct upload *u, struct item *item, const struct s3_put *put, struct err *e)
+{
+    char upload_id[STATE_UPLOAD_ID_SIZE];
+    int rc = state_multipart_find(u->state, put->key, upload_id, e);
+    struct s3_multipart m = {.put = *put,
+                             .part_bytes = config_int(u->config, CFG_MULTIPART_PART_MB) << 20,
+                             .parallel = u->part_parallel,
+                             .upload_id = upload_id,
+                             .keep = keep_upload,
+                             .progress = on_part};
+    return rc ? rc : s3_multipart_begin(u->aws, &m, on_end, item, e);
+}
+
 static int begin(struct upload *u, struct item *item, struct err *e)
 {
     const struct state_received *r = &item->claim.r;
@@ -145,7 +177,8 @@ static int begin(struct upload *u, struct item *item, struct err *e)
     }
     state_s3_key(&item->claim, config_text(u->config, CFG_S3_PREFIX), key, sizeof key);
     struct s3_put put = {.bucket = NULL, .key = key, .fd = item->fd, .bytes = r->file_bytes, .crc32c = r->file_crc32c};
-    rc = rc ? rc : s3_put_begin(u->aws, &put, on_end, item, e);
+    bool in_parts = r->file_bytes > config_int(u->config, CFG_MULTIPART_ABOVE_MB) << 20;
+    rc = rc ? rc : in_parts ? begin_parts(u, item, &put, e) : s3_put_begin(u->aws, &put, on_end, item, e);
     if (rc != 0) {
         (void)close(item->fd);
         item->fd = -1;
@@ -188,7 +221,7 @@ static const char *remedy_of(int code)
     case ERR_SPOOL_DAMAGED:
         return "check the disk; have the image sent again, or put the whole file back from a backup of the spool, then storescpctl retry ID";
     case ERR_TOO_LARGE:
-        return "S3 takes 5 GiB in one request: lower maximum_object_mb so that the sender is told, and import this one by other means from spool/obj";
+        return "S3 does not take objects of this size: lower maximum_object_mb so that the sender is told, and import this one by other means from spool/obj";
     default:
         return "correct what S3 names (settings, policy of the bucket), then storescpctl retry ID; the spool file is kept";
     }
@@ -334,9 +367,10 @@ static void after_commit(struct upload *u, const struct item *item, bool fenced)
         return;
     }
     handoff_send(u->handoff, r->id, r->file_bytes, r->file_crc32c);
-    log_info("uploaded", "instance=%s batch=%s bytes=%lld attempt=%d age_ms=%lld hash_ms=%lld transfer_ms=%lld request=%s", r->id, item->claim.batch,
-             (long long)r->file_bytes, item->claim.attempts + 1, (long long)(clock_wall_ms() - r->received_ms), (long long)item->result.hash_ms,
-             (long long)item->result.transfer_ms, item->result.request_id);
+    log_info("uploaded", "instance=%s batch=%s bytes=%lld attempt=%d age_ms=%lld hash_ms=%lld transfer_ms=%lld parts=%d parts_kept=%d request=%s", r->id,
+             item->claim.batch, (long long)r->file_bytes, item->claim.attempts + 1, (long long)(clock_wall_ms() - r->received_ms),
+             (long long)item->result.hash_ms, (long long)item->result.transfer_ms, item->result.part_count, item->result.kept_count,
+             item->result.request_id);
 }
 
 /* One commit for all that went well. If it fails, one for each, so that no single instance holds up the others. */
@@ -395,6 +429,39 @@ void upload_settle(struct upload *u, bool all)
     }
     if (count > 0) {
         record(u, good, count);
+    }
+}
+
+/* ---- multipart uploads that were given up ------------------------------------------------------------------------------------------ */
+
+void upload_abort_leftover(struct upload *u)
+{
+    struct state_multipart m;
+    struct err e = {0};
+    bool found = false;
+    const int64_t now = clock_mono_ms();
+    if (u->breaker.open || u->broken || now < u->leftovers_at_ms) {
+        return;
+    }
+    u->leftovers_at_ms = now + UPLOAD_LEFTOVER_MS;
+    int rc = state_multipart_leftover(u->state, &m, &found, &e);
+    if (rc != 0) {
+        log_error("leftovers_not_read", "reason=\"%s\"", e.text);
+    }
+    if (rc != 0 || !found) {
+        return;
+    }
+    rc = s3_multipart_abort(u->aws, NULL, m.s3_key, m.upload_id, &e);
+    if (rc == 0) {
+        log_info("multipart_aborted", "instance=%s reason=\"nobody will go on with it\"", m.instance);
+        u->leftovers_at_ms = 0;
+    } else {
+        log_warning("multipart_not_aborted", "instance=%s code=%s retry_ms=%d reason=\"%s\" remedy=\"allow s3:AbortMultipartUpload; a lifecycle rule of the "
+                    "bucket (AbortIncompleteMultipartUpload) removes what is left\"", m.instance, err_name(rc), RETRY_LONGEST_MS, e.text);
+    }
+    if (state_multipart_aborted(u->state, &m, rc == 0 ? 0 : clock_wall_ms() + RETRY_LONGEST_MS, &e) != 0) {
+        log_error("abort_not_recorded", "instance=%s reason=\"%s\"", m.instance, e.text);
+        u->leftovers_at_ms = now + UPLOAD_LEFTOVER_MS;
     }
 }
 

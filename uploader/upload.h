@@ -4,7 +4,8 @@
  *   claim (state.db) -> QUEUED -> SENDING (aws_client) -> ENDED -> one commit for many -> hint to the importer
  *
  * What each class of error (err.h) does to an instance is decided in one function, end_of(), in upload.c. A crash anywhere leaves the row 'validated'
- * with its batch: the next worker puts the same bytes under the same key. One thread.
+ * with its batch: the next worker puts the same bytes under the same key. A large file goes in parts (s3_multipart.c); its upload id is in
+ * state.db before the first part, so the next worker sends only what S3 has not. An upload that nobody will go on with is aborted. One thread.
  */
 #ifndef STORESCP_UPLOADER_UPLOAD_H
 #define STORESCP_UPLOADER_UPLOAD_H
@@ -16,7 +17,7 @@
 #include "common/state/state.h"
 #include "uploader/breaker.h"
 
-enum { UPLOAD_ITEMS = 512 };
+enum { UPLOAD_ITEMS = 512, UPLOAD_LEFTOVER_MS = 5000 };
 
 enum item_step { ITEM_FREE, ITEM_QUEUED, ITEM_SENDING, ITEM_ENDED };
 
@@ -41,8 +42,8 @@ struct upload {
     size_t queue[UPLOAD_ITEMS]; /* indexes of QUEUED items, oldest first: a ring */
     size_t queue_first, queued;
     int64_t queued_bytes;
-    int sending, ended, concurrency;
-    int64_t look_at_ms, oldest_end_ms, told_ms;
+    int sending, ended, concurrency, part_parallel;
+    int64_t look_at_ms, oldest_end_ms, told_ms, leftovers_at_ms;
     bool broken; /* claims of ours can neither be worked nor put back */
 };
 
@@ -52,6 +53,8 @@ void upload_claim(struct upload *u);
 void upload_begin(struct upload *u);
 /* Records what has ended, when enough of it has gathered or its time has come; all: everything at once. */
 void upload_settle(struct upload *u, bool all);
+/* Aborts a multipart upload that nobody will go on with, if there is one and S3 answers. One request at most, looked for every few seconds. */
+void upload_abort_leftover(struct upload *u);
 /* How long the loop may wait for traffic or hints before it calls the three above again, ms. */
 int upload_wait_ms(const struct upload *u);
 /* Gives back what is queued. */

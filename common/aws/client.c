@@ -99,7 +99,7 @@ void aws_client_close(struct aws_client **c)
         }
         drop(f);
     }
-    s3_put_drop_all(*c);
+    s3_hash_drop_all(*c);
     credentials_close(&(*c)->credentials);
     free((*c)->hash_buffer);
     free(*c);
@@ -209,6 +209,7 @@ static int send_signed(struct in_flight *f, const struct sigv4_header *headers, 
                              .body = call->body,
                              .body_bytes = call->body_bytes,
                              .body_fd = call->fd,
+                             .body_fd_from = call->fd_from,
                              .body_fd_bytes = call->fd_bytes,
                              .response_max = call->response_max,
                              .cut_is_fine = call->cut_is_fine,
@@ -395,7 +396,7 @@ int aws_client_run(struct aws_client *c, int wait_ms, const int *extra_fds, size
     const int64_t end = clock_mono_ms() + wait_ms;
     const unsigned before = c->ended;
     for (;;) {
-        s3_put_hash_slice(c);
+        s3_hash_slice(c);
         (void)http_step(c->http);
         int64_t left = end - clock_mono_ms();
         if (c->ended != before || left < 0) {

@@ -65,6 +65,10 @@ static const struct {
     {"OptInRequired", ERR_AWS_DENIED},
     {"InvalidObjectState", ERR_AWS_DENIED},
     {"NoSuchBucket", ERR_AWS_NOT_FOUND},
+    {"NoSuchUpload", ERR_AWS_NO_UPLOAD},
+    {"InvalidPart", ERR_AWS_NO_UPLOAD}, /* a part that was confirmed is not there: the upload is worth nothing any more */
+    {"InvalidPartOrder", ERR_AWS_NO_UPLOAD},
+    {"EntityTooSmall", ERR_AWS_NO_UPLOAD},
     {"NoSuchKey", ERR_AWS_NOT_FOUND},
     {"NotFound", ERR_AWS_NOT_FOUND},
     {"ResourceNotFoundException", ERR_AWS_NOT_FOUND},

@@ -20,7 +20,7 @@ struct transfer {
     void *ctx;
     /* what is sent */
     int fd;
-    int64_t fd_bytes, fd_at;
+    int64_t fd_from, fd_bytes, fd_at; /* fd_at counts from fd_from */
     bool fd_short;
     int fd_errno;
     /* what came */
@@ -99,7 +99,7 @@ static size_t on_read(char *buffer, size_t one, size_t count, void *ctx)
     }
     ssize_t n;
     do {
-        n = pread(t->fd, buffer, want, t->fd_at);
+        n = pread(t->fd, buffer, want, t->fd_from + t->fd_at);
     } while (n == -1 && errno == EINTR);
     if (n <= 0) {
         t->fd_errno = n == -1 ? errno : 0;
@@ -270,6 +270,7 @@ int http_begin(struct http *h, const struct http_request *q, http_done done, voi
     t->done = done;
     t->ctx = ctx;
     t->fd = q->body_fd;
+    t->fd_from = q->body_fd_from;
     t->fd_bytes = q->body_fd_bytes;
     t->maximum = q->response_max;
     t->cut_is_fine = q->cut_is_fine;

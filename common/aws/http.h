@@ -31,7 +31,7 @@ struct http_request {
     const void *body; /* borrowed until done(); NULL: no body or body_fd */
     size_t body_bytes;
     int body_fd; /* -1: none */
-    int64_t body_fd_bytes;
+    int64_t body_fd_from, body_fd_bytes;
     size_t response_max;
     bool cut_is_fine;
     bool fresh_connection;

@@ -29,7 +29,7 @@ struct aws_call {
     char *body; /* heap, owned by the call; NULL: none */
     size_t body_bytes;
     int fd; /* -1: none; borrowed */
-    int64_t fd_bytes;
+    int64_t fd_from, fd_bytes;
     size_t response_max;
     bool cut_is_fine;
     void (*abandon)(void *ctx); /* called instead of done() when the client is closed before the end; may be NULL */
@@ -65,8 +65,24 @@ int aws_call_blocking(struct aws_client *c, struct aws_call *call, struct aws_re
 
 /* ---- inside the client ------------------------------------------------------------------------------------------------------ */
 
-struct s3_put_job;
 struct in_flight;
+
+/* A range of a file whose SHA-256 is wanted. Owned by whoever asks; untouched between s3_hash_begin() and its end. s3_hash.c */
+struct s3_hash {
+    struct s3_hash *next;
+    int fd; /* borrowed */
+    int64_t from, bytes;
+    struct evp_md_ctx_st *whole_digest; /* NULL, or a SHA-256 that takes the same bytes too; borrowed */
+    bool wants_crc32c;
+    void (*done)(void *ctx, int rc, const struct err *why); /* exactly once, from aws_client_run(); may begin others */
+    void (*abandon)(void *ctx);                             /* instead, when the client is closed */
+    void *ctx;
+    /* filled */
+    char hex[65];
+    uint32_t crc32c; /* if wanted */
+    int64_t hashed;
+    struct evp_md_ctx_st *digest;
+};
 
 struct aws_client {
     const struct config *config;
@@ -77,15 +93,23 @@ struct aws_client {
     int64_t offset_ms;
     bool clock_told;
     struct in_flight *first;           /* calls under way */
-    struct s3_put_job *first_hash, *last_hash; /* transfers whose payload is being hashed, in order */
+    struct s3_hash *first_hash, *last_hash; /* the line of ranges to be hashed */
     int hashing;
     unsigned char *hash_buffer;
     unsigned ended; /* counts ends of calls and transfers */
 };
 
-/* Hashes a slice of the waiting files (milliseconds); begins those that are done. s3_put.c. */
-void s3_put_hash_slice(struct aws_client *c);
-void s3_put_drop_all(struct aws_client *c);
+int s3_hash_begin(struct aws_client *c, struct s3_hash *h, struct err *e);
+/* Hashes a slice of what waits (milliseconds) and delivers. */
+void s3_hash_slice(struct aws_client *c);
+void s3_hash_drop_all(struct aws_client *c);
+/* Ends a SHA-256. */
+int s3_hash_hex(struct evp_md_ctx_st *digest, char out[65], struct err *e);
+/* A CRC-32C as S3 writes it: base64 of its four bytes. Reading: false if it is none (a composite one is none). */
+void s3_crc_text(uint32_t crc, char out[12]);
+bool s3_crc_read(const char *text, uint32_t *out);
+/* Without its quotes, cut to size. */
+void s3_plain_etag(const char *quoted, char *out, size_t size);
 /* The bucket that NULL means. */
 const char *s3_bucket_of(const struct aws_client *c, const char *bucket);
 

@@ -3,7 +3,6 @@
 #include "common/aws/bodies.h"
 #include "common/aws/internal.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,19 +43,13 @@ int s3_head(struct aws_client *c, const char *bucket, const char *key, struct s3
         return rc;
     }
     char *end = NULL;
-    unsigned char raw[12];
     memset(out, 0, sizeof *out);
     out->bytes = strtoll(r.content_length, &end, 10);
     if (end == r.content_length || *end != '\0' || out->bytes < 0) {
         rc = err_set(e, ERR_PROTOCOL, 0, "S3 HeadObject: the answer has no Content-Length");
     }
-    size_t n = strlen(r.etag);
-    bool quoted = n >= 2 && r.etag[0] == '"' && r.etag[n - 1] == '"';
-    (void)snprintf(out->etag, sizeof out->etag, "%.*s", (int)(quoted ? n - 2 : n), r.etag + quoted);
-    if (strlen(r.crc32c) == 8 && EVP_DecodeBlock(raw, (const unsigned char *)r.crc32c, 8) == 6) {
-        out->has_crc32c = true;
-        out->crc32c = (uint32_t)raw[0] << 24 | (uint32_t)raw[1] << 16 | (uint32_t)raw[2] << 8 | raw[3];
-    }
+    s3_plain_etag(r.etag, out->etag, sizeof out->etag);
+    out->has_crc32c = s3_crc_read(r.crc32c, &out->crc32c);
     free(r.body);
     return rc;
 }
@@ -137,6 +130,26 @@ int s3_delete(struct aws_client *c, const char *bucket, const char *key, struct 
         free(r.body);
     }
     return rc;
+}
+
+int s3_multipart_abort(struct aws_client *c, const char *bucket, const char *key, const char *upload_id, struct err *e)
+{
+    struct aws_call *call = NULL;
+    struct aws_result r;
+    int rc = call_new(c, "AbortMultipartUpload", "DELETE", bucket, key, &call, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = aws_call_query(call, "uploadId", upload_id);
+    if (rc != 0) {
+        aws_call_free(call);
+        return err_set(e, rc, 0, "S3 AbortMultipartUpload: the upload id is too long");
+    }
+    rc = aws_call_blocking(c, call, &r, e);
+    if (rc == 0) {
+        free(r.body);
+    }
+    return r.status == 404 && rc == ERR_AWS_NO_UPLOAD ? 0 : rc;
 }
 
 int s3_uri_split(const char *uri, char *bucket, size_t bucket_size, char *key, size_t key_size)

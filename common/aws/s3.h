@@ -22,11 +22,29 @@ struct s3_put_result {
     char etag[80];  /* without quotes */
     char sha256[65]; /* of the file, computed here before sending; "" if it never came that far */
     char request_id[64];
-    int64_t hash_ms, transfer_ms;
+    int64_t hash_ms, transfer_ms; /* multipart: transfer_ms is the whole time, hashing included */
+    int part_count, kept_count;   /* multipart: its parts, and those that an earlier attempt had brought to S3; else 0 */
 };
 typedef void (*s3_put_done)(void *ctx, const struct s3_put_result *result);
 /* Begins a transfer; done() is called exactly once from a later aws_client_run(), unless this returns an error. */
 int s3_put_begin(struct aws_client *c, const struct s3_put *put, s3_put_done done, void *ctx, struct err *e);
+
+/* ---- multipart upload, asynchronous --------------------------------------------------------------------------------- */
+enum { S3_UPLOAD_ID_SIZE = 1025 };
+/* Keeps upload_id for s3_multipart.upload_id of the next attempt, durable when it returns 0, before any part is sent; "": there is none any more. Called
+ * from aws_client_run(): milliseconds, no network. On an error the transfer ends with it. */
+typedef int (*s3_multipart_keep)(void *ctx, const char *upload_id, struct err *e);
+struct s3_multipart {
+    struct s3_put put;
+    int64_t part_bytes;    /* wanted; parts grow so that 10,000 hold the file */
+    int parallel;          /* parts at one time, at least 1 */
+    const char *upload_id; /* of an earlier attempt for the same key, copied; "" or NULL: none */
+    s3_multipart_keep keep;
+    void (*progress)(void *ctx); /* a part of it went well; may be NULL */
+};
+/* As s3_put_begin(): done() exactly once, with the whole object confirmed or not. An error leaves the upload open for the next attempt, which sends only
+ * what S3 has not; an upload that can never be completed is aborted and kept as "". s3_multipart.c tells all. */
+int s3_multipart_begin(struct aws_client *c, const struct s3_multipart *m, s3_put_done done, void *ctx, struct err *e);
 
 /* ---- blocking ----------------------------------------------------------------------------------------------------------- */
 struct s3_head {
@@ -47,6 +65,9 @@ int s3_list(struct aws_client *c, const char *bucket, const char *prefix, int (*
 
 /* Deletes one object; 0 as well when there is none. */
 int s3_delete(struct aws_client *c, const char *bucket, const char *key, struct err *e);
+
+/* AbortMultipartUpload: S3 forgets the parts. 0 as well when there is no such upload. */
+int s3_multipart_abort(struct aws_client *c, const char *bucket, const char *key, const char *upload_id, struct err *e);
 
 /* "s3://bucket/key" -> parts; ERR_ARGUMENT if it is none or does not fit. Pure. */
 int s3_uri_split(const char *uri, char *bucket, size_t bucket_size, char *key, size_t key_size);

@@ -194,6 +194,12 @@
       "connections of one uploader to S3")                                                                             \
     X(CFG_UPLOAD_CONCURRENCY, "upload_concurrency", "", INT, "8", 1, 256, "count",                                     \
       "transfers of one uploader at one time")                                                                         \
+    X(CFG_MULTIPART_ABOVE_MB, "multipart_above_mb", "", INT, "100", 5, 5120, "MiB",                                    \
+      "files larger than this go to S3 in parts")                                                                      \
+    X(CFG_MULTIPART_PART_MB, "multipart_part_mb", "", INT, "16", 5, 5120, "MiB",                                       \
+      "size of a part; larger where a file would need more than 10,000")                                               \
+    X(CFG_MULTIPART_PARALLEL, "multipart_parallel", "", INT, "4", 1, 64, "count",                                      \
+      "parts of one file at one time, as far as max_pool_connections allow")                                           \
     X(CFG_AWS_CONNECT_MS, "aws_connect_ms", "", INT, "5000", 100, 120000, "ms", "time to reach an AWS endpoint")       \
     X(CFG_AWS_STALL_S, "aws_stall_s", "", INT, "30", 1, 3600, "s",                                                     \
       "a request to AWS ends after this time without a byte in either direction")                                      \

@@ -66,6 +66,7 @@ enum err_class {
     X(ERR_AWS_CHECKSUM, 48, "AWS_CHECKSUM", ERR_CLASS_RETRY_BACKOFF, "S3 found other bytes than were received")        \
     X(ERR_AWS_REJECTED, 49, "AWS_REJECTED", ERR_CLASS_REFUSE, "AWS refused the request as such")                       \
     X(ERR_AWS_REGION, 50, "AWS_REGION", ERR_CLASS_CONFIG, "the bucket is in another region: set aws_region")           \
+    X(ERR_AWS_NO_UPLOAD, 51, "AWS_NO_UPLOAD", ERR_CLASS_RETRY_BACKOFF, "S3 does not know that multipart upload any more")  \
     /* the validator's verdicts: err.text names tag and rule */                                                        \
     X(ERR_DICOM_UNREADABLE, 60, "DICOM_UNREADABLE", ERR_CLASS_REFUSE, "the data set cannot be read")                   \
     X(ERR_DICOM_TRUNCATED, 61, "DICOM_TRUNCATED", ERR_CLASS_REFUSE, "the data set ends inside an element")             \

@@ -13,6 +13,7 @@
 #ifndef STORESCP_SPOOL_SPOOL_H
 #define STORESCP_SPOOL_SPOOL_H
 
+#include "common/runtime/crc32c.h"
 #include "common/runtime/err.h"
 
 #include <stddef.h>
@@ -60,10 +61,5 @@ void spool_walk_end(struct spool_walk **w); /* NULL is fine */
 int spool_sweep(const char *home, int64_t age_ms, int *removed, struct err *e);
 /* Free bytes for us on the spool's file system; negative err on error. */
 int64_t spool_free_bytes(const char *home);
-
-/* CRC-32C (Castagnoli) of bytes appended to what had crc before (0 at the start). */
-uint32_t crc32c_update(uint32_t crc, const void *bytes, size_t count);
-/* CRC-32C of A||B from those of A and B and the length of B. */
-uint32_t crc32c_combine(uint32_t a, uint32_t b, uint64_t b_bytes);
 
 #endif

@@ -433,6 +433,7 @@ int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, stru
         if (rc == 0) {
             rc = state_run(s, NULL, e, "UPDATE instance SET s3_key = ?2, etag = ?3, sha256 = ?4 WHERE id = ?1", "ttee", c->r.id,
                            u[i].s3_key, u[i].etag, u[i].sha256);
+            rc = rc ? rc : state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1", "t", u[i].s3_key);
         } else if (rc == ERR_FENCED) {
             log_warning("upload_fenced", "instance=%s reason=\"another worker has it; the key is the same, nothing to do\"",
                         c->r.id);

@@ -67,6 +67,11 @@ CREATE TRIGGER instance_transition BEFORE UPDATE OF state ON instance WHEN OLD.s
   AND NOT EXISTS (SELECT 1 FROM transition WHERE from_state = OLD.state AND to_state = NEW.state)
 BEGIN SELECT RAISE(ABORT, 'illegal transition of an instance; see docs/states.md'); END;
 
+-- Multipart uploads that S3 keeps open for us: written before the first part, gone when S3 has the object or has forgotten the upload.
+CREATE TABLE multipart (
+  s3_key TEXT PRIMARY KEY, instance TEXT NOT NULL, batch TEXT, upload_id TEXT NOT NULL, began_ms INTEGER NOT NULL,
+  next_attempt_ms INTEGER NOT NULL DEFAULT 0) STRICT;
+
 CREATE TABLE event (
   id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, instance TEXT, batch TEXT,
   from_state TEXT, to_state TEXT, who TEXT, code TEXT, note TEXT) STRICT;

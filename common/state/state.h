@@ -142,6 +142,21 @@ struct state_uploaded {
 };
 int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, struct err *e);
 
+/* ---- multipart uploads (uploader) --------------------------------------------------------------------------------------- */
+enum { STATE_UPLOAD_ID_SIZE = 1025 };
+/* The upload that an earlier attempt began under that key; "" if none is known. */
+int state_multipart_find(struct state *s, const char *s3_key, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e);
+/* Keeps the id, durable before the first part is sent; "": S3 has forgotten the upload. ERR_FENCED: the claim is not ours any more. state_uploaded()
+ * forgets it in its own commit. */
+int state_multipart_keep(struct state *s, const struct state_instance *claim, const char *s3_key, const char *upload_id, struct err *e);
+struct state_multipart {
+    char s3_key[512], instance[STATE_ID_SIZE], upload_id[STATE_UPLOAD_ID_SIZE];
+};
+/* One that nobody will go on with: its instance is failed, dropped, in another batch, or uploaded under another key. Costs the uploads that are open. */
+int state_multipart_leftover(struct state *s, struct state_multipart *out, bool *found, struct err *e);
+/* next_ms 0: S3 has forgotten it; else it is to be tried again then. */
+int state_multipart_aborted(struct state *s, const struct state_multipart *m, int64_t next_ms, struct err *e);
+
 /* ---- batches and import jobs (importer) ----------------------------------------------------------------------------- */
 enum state_batch_state { BATCH_OPEN, BATCH_CLOSED, BATCH_STARTING, BATCH_RUNNING, BATCH_RECONCILING, BATCH_DONE };
 struct state_batch {

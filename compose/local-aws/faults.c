@@ -12,7 +12,7 @@ struct faults {
     json_t *rules;
 };
 
-static const char *const actions[] = {"error",         "delay",      "hang",    "reset",        "reset_after", "wrong_etag", "wrong_checksum",
+static const char *const actions[] = {"error",         "delay",      "hang",    "reset",        "reset_after", "wrong_etag", "wrong_checksum", "late_error",
                                       "expired_token", "clock_skew", "job_failed", "server_error", "customer_error", "drop_result"};
 static const char *const words[] = {"operation", "key", "times", "skip", "action", "status", "code", "message", "ms", "seconds", "partial", "seen"};
 
@@ -127,6 +127,10 @@ static void apply(json_t *rule, struct fault_effect *out)
     if (strcmp(action, "error") == 0) {
         out->status = (unsigned)number_of(rule, "status", 503);
         (void)snprintf(out->code, sizeof out->code, "%s", string_of(rule, "code", "ServiceUnavailable"));
+        (void)snprintf(out->message, sizeof out->message, "%s", string_of(rule, "message", "ordered fault"));
+    } else if (strcmp(action, "late_error") == 0) {
+        out->late_error = true;
+        (void)snprintf(out->code, sizeof out->code, "%s", string_of(rule, "code", "InternalError"));
         (void)snprintf(out->message, sizeof out->message, "%s", string_of(rule, "message", "ordered fault"));
     } else if (strcmp(action, "delay") == 0) {
         out->delay_ms += ms;

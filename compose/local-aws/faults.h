@@ -15,7 +15,7 @@ struct fault_effect {
     bool reset, reset_after;
     unsigned status; /* 0: no error is ordered */
     char code[64], message[200];
-    bool wrong_etag, wrong_checksum, has_skew, expired_token;
+    bool wrong_etag, wrong_checksum, has_skew, expired_token, late_error; /* late: status 200, then the error */
     int clock_skew_s;
     bool job_failed, partial, server_error, customer_error, drop_result; /* of ImportJob and ImportFile */
 };

@@ -2,13 +2,16 @@
  *
  *   <data>/multipart/<upload id>/upload.json    bucket, key, headers, algorithm; the upload exists as long as this does
  *   <data>/multipart/<upload id>/<5 digits>     one part, sealed like an object (store.h)
+ *   <data>/parts.log                            one line for each part that was to be kept: "<time ms> <key> <upload id> <part> <bytes> <SHA-256>"
  */
+#include "common/aws/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/multipart.h"
 #include "compose/local-aws/s3.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -104,6 +107,12 @@ void s3_create_multipart(struct request *r)
         answer_refuse(r, 400, "InvalidRequest", "Checksum algorithm provided is unsupported.");
         return;
     }
+    const char *type = request_header(r, "x-amz-checksum-type");
+    enum checksum which = algorithm ? checksum_find(algorithm) : CHECKSUM_NONE;
+    if (type && strcasecmp(type, "FULL_OBJECT") == 0 && (which == CHECKSUM_SHA1 || which == CHECKSUM_SHA256)) {
+        answer_refuse(r, 400, "InvalidRequest", "The FULL_OBJECT checksum type cannot be used with the %s checksum algorithm.", algorithm);
+        return;
+    }
     id_new(id);
     if (write_upload(r, id, &e) != 0) {
         answer_trouble(r, &e);
@@ -129,6 +138,30 @@ static json_t *describe_part(const struct digest *d, enum checksum which)
                      "sha256", d->sha256_hex, "checksums", checksums);
 }
 
+/* Written before the part is there, as puts.log is. */
+static bool log_part(struct request *r, const char *id, int part, const struct digest *d)
+{
+    char path[STORE_PATH];
+    char key[STORE_KEY_MAX * 3 + 4];
+    char line[sizeof key + 200];
+    struct err e = {0};
+    (void)snprintf(path, sizeof path, "%s/parts.log", store_data(r->app->store));
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || sigv4_uri_encode(r->key, true, key, sizeof key) != 0) {
+        (void)err_set(&e, ERR_IO, errno, "cannot write parts.log");
+    } else {
+        int n = snprintf(line, sizeof line, "%lld %s %s %d %lld %s\n", (long long)clock_wall_ms(), key, id, part, (long long)d->bytes, d->sha256_hex);
+        (void)write_all(fd, line, (size_t)n, &e);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (e.code != 0) {
+        answer_trouble(r, &e);
+    }
+    return e.code == 0;
+}
+
 void s3_upload_part(struct request *r)
 {
     char id[32];
@@ -148,7 +181,7 @@ void s3_upload_part(struct request *r)
     } else if (upload_finish(r, &d, &which)) {
         json_t *description = describe_part(&d, which);
         multipart_part_path(r, id, part, path);
-        if (upload_seal(r, description)) {
+        if (upload_seal(r, description) && log_part(r, id, part, &d)) {
             if (rename(upload_path(r->upload), path) == 0) {
                 upload_keep(r->upload);
                 if (store_sync_entry(r->app->store, path, &e) != 0) {

@@ -15,6 +15,8 @@
 struct part {
     int number;
     char etag[64];
+    enum checksum which; /* as the list names it; CHECKSUM_NONE if it does not */
+    char checksum[96];
 };
 
 /* ---- <CompleteMultipartUpload><Part><PartNumber/><ETag/></Part>... ------------------------------------------------------------ */
@@ -38,6 +40,7 @@ static void begin_element(void *data, const XML_Char *name, const XML_Char **att
         x->in_part = !x->broken;
         if (x->in_part) {
             memset(&x->parts[x->count], 0, sizeof x->parts[0]);
+            x->parts[x->count].which = CHECKSUM_NONE;
         }
     }
 }
@@ -54,6 +57,9 @@ static void end_element(void *data, const XML_Char *name)
     } else if (strcmp(name, "ETag") == 0) {
         const char *from = x->text + (x->text[0] == '"');
         (void)snprintf(p->etag, sizeof p->etag, "%.*s", (int)strcspn(from, "\""), from);
+    } else if (strncmp(name, "Checksum", 8) == 0) {
+        p->which = checksum_find(name + 8);
+        (void)snprintf(p->checksum, sizeof p->checksum, "%.95s", x->text);
     } else if (strcmp(name, "Part") == 0) {
         x->in_part = false;
         x->count++;
@@ -144,8 +150,9 @@ static bool add_part(struct request *r, struct whole *w, const char *id, const s
     multipart_part_path(r, id, part->number, path);
     int fd = part->number >= 1 && part->number <= PARTS_MAX ? store_open_sealed(path, &bytes, &description, NULL) : -1;
     const char *etag = json_string_value(json_object_get(description, "etag"));
-    if (fd < 0 || !etag || strcmp(etag, part->etag) != 0) {
-        answer_refuse(r, 400, "InvalidPart", "Part %d could not be found, or its entity tag is another one.", part->number);
+    const char *kept = part->which == CHECKSUM_NONE ? NULL : json_string_value(json_object_get(json_object_get(description, "checksums"), checksum_name(part->which)));
+    if (fd < 0 || !etag || strcmp(etag, part->etag) != 0 || (kept && strcmp(kept, part->checksum) != 0)) {
+        answer_refuse(r, 400, "InvalidPart", "Part %d could not be found, or its entity tag or checksum is another one.", part->number);
     } else if (!is_last && bytes < PART_BYTES_MIN) {
         answer_refuse(r, 400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size");
     } else if (copy_bytes(w, fd, bytes, &e) != 0) {
@@ -228,7 +235,8 @@ static void finish(struct request *r, struct whole *w, json_t *upload, const cha
     } else if (s3_commit(r, w->path, description, d.sha256_hex)) {
         w->path[0] = '\0';
         multipart_remove(r, id);
-        answer_complete(r, r->effect.wrong_etag ? "00000000000000000000000000000000-1" : etag, w->which, value, type);
+        answer_complete(r, r->effect.wrong_etag ? "00000000000000000000000000000000-1" : etag, w->which, r->effect.wrong_checksum ? "AAAAAA==" : value,
+                        type);
     }
     json_decref(description);
 }
@@ -271,6 +279,15 @@ void s3_complete_multipart(struct request *r)
 {
     char id[32];
     struct whole w = {.fd = -1};
+    if (r->effect.late_error) { /* the status has gone out, blanks have kept the connection alive, and then it failed */
+        answer_xml(r, 200);
+        text_clear(&r->out);
+        text_add(&r->out, "\n \n<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
+        text_add_element(&r->out, "Code", r->effect.code);
+        text_add_element(&r->out, "Message", r->effect.message);
+        text_add(&r->out, "</Error>");
+        return;
+    }
     json_t *upload = multipart_need(r, id);
     struct part *parts = upload ? calloc(PARTS_MAX, sizeof *parts) : NULL;
     int count = parts ? read_parts(r, parts) : 0;

@@ -44,7 +44,8 @@ def own_elements(modality, number):
 def make(study, series, number, pixel_bytes, rng, modality='CT'):
     """-> (SOP Instance UID, whole file)"""
     sop, sop_class = f'{series}.{number}', SOP_CLASS[modality]
-    rows = max(1, pixel_bytes // 2 // COLUMNS)
+    columns = COLUMNS if pixel_bytes < 32 << 20 else 16 * COLUMNS  # Rows has 16 bits
+    rows = max(1, pixel_bytes // 2 // columns)
     meta = (element(2, 1, 'OB', b'\0\1') + element(2, 2, 'UI', sop_class) + element(2, 3, 'UI', sop)
             + element(2, 0x10, 'UI', EXPLICIT_LE) + element(2, 0x12, 'UI', '2.25.1'))
     values = [
@@ -54,9 +55,9 @@ def make(study, series, number, pixel_bytes, rng, modality='CT'):
         (0x10, 0x30, 'DA', ''), (0x10, 0x40, 'CS', 'O'), (0x18, 0x50, 'DS', '1'), (0x20, 0xd, 'UI', study), (0x20, 0xe, 'UI', series),
         (0x20, 0x10, 'SH', '1'), (0x20, 0x11, 'IS', '1'), (0x20, 0x13, 'IS', str(number)), (0x20, 0x32, 'DS', f'0\\0\\{number}'),
         (0x20, 0x37, 'DS', '1\\0\\0\\0\\1\\0'), (0x20, 0x52, 'UI', study + '.9'), (0x20, 0x1040, 'LO', ''), (0x28, 2, 'US', us(1)),
-        (0x28, 4, 'CS', 'MONOCHROME2'), (0x28, 0x10, 'US', us(rows)), (0x28, 0x11, 'US', us(COLUMNS)), (0x28, 0x30, 'DS', '1\\1'),
+        (0x28, 4, 'CS', 'MONOCHROME2'), (0x28, 0x10, 'US', us(rows)), (0x28, 0x11, 'US', us(columns)), (0x28, 0x30, 'DS', '1\\1'),
         (0x28, 0x100, 'US', us(16)), (0x28, 0x101, 'US', us(12)), (0x28, 0x102, 'US', us(11)), (0x28, 0x103, 'US', us(0)),
-        (0x7fe0, 0x10, 'OW', rng.randbytes(rows * COLUMNS * 2))]
+        (0x7fe0, 0x10, 'OW', rng.randbytes(rows * columns * 2))]
     elements = [(group, tag, element(group, tag, vr, value)) for group, tag, vr, value in values] + own_elements(modality, number)
     data = b''.join(encoded for _, _, encoded in sorted(elements))
     return sop, b'\0' * 128 + b'DICM' + element(2, 0, 'UL', struct.pack('<I', len(meta))) + meta + data

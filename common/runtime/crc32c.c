@@ -1,6 +1,6 @@
 /* crc32c - CRC-32C (Castagnoli), the checksum that S3 knows as x-amz-checksum-crc32c. The bytes by isa-l (8 GB/s a core); the
  * combination of two checksums by multiplication of polynomials modulo P over GF(2), as zlib documents it for its CRC. */
-#include "common/spool/spool.h"
+#include "common/runtime/crc32c.h"
 
 #include <isa-l/crc.h>
 
