@@ -2,6 +2,8 @@
  * client - see client.h. A call is signed with the server's time as last seen, sent, and its answer mapped by errors.h. Three errors are tried once
  * more at once, each for its own reason, and never twice: a kept connection that had died (the request did not arrive), a clock that was off
  * (the Date header of the refusal corrects it; 240 s is far beyond delays and far below what AWS allows), credentials that were refused while newer ones wait.
+ * A call that finds no credentials because they are being fetched is held, not refused: aws_client_run() sends it when they are there, and moves all
+ * others on meanwhile. It is held once, for as long as one fetch takes; how it ended is then its own end.
  */
 #include "common/aws/client.h"
 #include "common/aws/credentials.h"
@@ -16,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { CLOCK_OFF_MS = 240000, CLOCK_NOISE_MS = 3000, AGE_MAX_MS = 900000, WAIT_SLICE_MS = 1000 };
+enum { CLOCK_OFF_MS = 240000, CLOCK_NOISE_MS = 3000, AGE_MAX_MS = 900000, WAIT_SLICE_MS = 1000, FETCH_SLICE_MS = 10 };
 enum { SLOW_BYTES_PER_MS = 64 };
 
 struct in_flight {
@@ -28,6 +30,10 @@ struct in_flight {
     int64_t signed_offset_ms;
     char signed_key[129];
     bool tried_connection, tried_clock, tried_credentials;
+    bool is_held; /* until the credentials are there */
+    bool resumed; /* was held once: it is not held again */
+    struct err refused; /* held because AWS refused the keys it was signed with: what AWS said */
+    char refused_code[80], refused_id[64];
 };
 
 /* ---- open, close --------------------------------------------------------------------------------------------------------------- */
@@ -233,7 +239,11 @@ static int sign_and_send(struct in_flight *f, struct err *e)
     struct sigv4_result result = {0};
     char date[17];
     size_t n = 0;
-    int rc = credentials_get(c->credentials, &keys, e);
+    int rc = f->resumed ? credentials_settled(c->credentials, &keys, e) : credentials_get(c->credentials, &keys, e);
+    if (rc == CREDENTIALS_WAIT) {
+        f->is_held = true;
+        return 0;
+    }
     if (rc != 0) {
         return rc;
     }
@@ -302,6 +312,7 @@ static void learn_clock(struct aws_client *c, const struct http_response *r)
     }
     int64_t offset = r->date_ms + 500 - clock_wall_ms();
     c->offset_ms = offset > -CLOCK_NOISE_MS && offset < CLOCK_NOISE_MS ? 0 : offset;
+    credentials_set_clock(c->credentials, c->offset_ms);
     bool off = llabs(c->offset_ms) >= CLOCK_OFF_MS;
     if (off && !c->clock_told) {
         log_warning("clock_off", "offset_s=%lld effect=\"requests are signed with the server's time\" remedy=\"run a time service\"",
@@ -311,7 +322,7 @@ static void learn_clock(struct aws_client *c, const struct http_response *r)
 }
 
 /* Is it one of the three errors that one more try may heal? */
-static bool try_again(struct in_flight *f, const struct http_response *r, const struct aws_answer *a)
+static bool try_again(struct in_flight *f, const struct http_response *r, struct aws_answer *a)
 {
     struct aws_client *c = f->client;
     if (r->rc == ERR_NETWORK && r->stale_connection && !f->tried_connection) {
@@ -328,8 +339,15 @@ static bool try_again(struct in_flight *f, const struct http_response *r, const 
     if (aws_error_may_be_credentials(a->code) && !f->tried_credentials) {
         const struct credentials *keys = NULL;
         f->tried_credentials = true;
-        credentials_refused(c->credentials);
-        return credentials_get(c->credentials, &keys, NULL) == 0 && strcmp(keys->access_key_id, f->signed_key) != 0;
+        f->resumed = false;
+        credentials_refused(c->credentials, f->signed_key);
+        int rc = credentials_get(c->credentials, &keys, NULL);
+        if (rc == CREDENTIALS_WAIT) {
+            f->refused = a->why;
+            memcpy(f->refused_code, a->code, sizeof f->refused_code);
+            memcpy(f->refused_id, a->request_id, sizeof f->refused_id);
+        }
+        return rc == CREDENTIALS_WAIT || (rc == 0 && strcmp(keys->access_key_id, f->signed_key) != 0);
     }
     return false;
 }
@@ -389,6 +407,52 @@ static void on_response(void *ctx, struct http_response *r)
     drop(f);
 }
 
+/* The fetch has ended that a call was held for: it is sent, or ends with the reason. */
+static void resume(struct in_flight *f)
+{
+    static const struct http_response nothing = {.header_block = ""};
+    struct aws_client *c = f->client;
+    const struct credentials *keys = NULL;
+    struct http_response none = nothing;
+    struct aws_answer a = {.http = &none};
+    f->is_held = false;
+    f->resumed = true;
+    a.rc = credentials_settled(c->credentials, &keys, &a.why);
+    if (a.rc == 0 && f->refused.code != 0 && strcmp(keys->access_key_id, f->signed_key) == 0) {
+        a.rc = f->refused.code; /* nothing new: what AWS said stands */
+        a.why = f->refused;
+        memcpy(a.code, f->refused_code, sizeof a.code);
+        memcpy(a.request_id, f->refused_id, sizeof a.request_id);
+    } else if (a.rc == 0) {
+        a.rc = sign_and_send(f, &a.why);
+    }
+    if (a.rc != 0) {
+        c->ended++;
+        f->done(f->ctx, &a);
+        drop(f);
+    }
+}
+
+/* Moves the credentials on; true while calls wait for them or a fetch is under way. */
+static bool move_credentials(struct aws_client *c)
+{
+    if (!credentials_step(c->credentials)) {
+        return true;
+    }
+    for (struct in_flight *f = c->first; f;) {
+        struct in_flight *held = f;
+        f = held->next;
+        if (held->is_held) {
+            resume(held);
+            f = c->first; /* done() may have begun or ended others */
+        }
+        if (!credentials_step(c->credentials)) {
+            return true; /* one that began meanwhile waits for another fetch */
+        }
+    }
+    return false;
+}
+
 /* ---- run --------------------------------------------------------------------------------------------------------------------------------- */
 
 int aws_client_run(struct aws_client *c, int wait_ms, const int *extra_fds, size_t extra_count)
@@ -398,11 +462,13 @@ int aws_client_run(struct aws_client *c, int wait_ms, const int *extra_fds, size
     for (;;) {
         s3_hash_slice(c);
         (void)http_step(c->http);
+        bool fetching = move_credentials(c);
         int64_t left = end - clock_mono_ms();
         if (c->ended != before || left < 0) {
             break;
         }
-        if (http_poll(c->http, c->hashing > 0 ? 0 : (int)left, extra_fds, extra_count) || left == 0) {
+        int wait = c->hashing > 0 ? 0 : fetching && left > FETCH_SLICE_MS ? FETCH_SLICE_MS : (int)left; /* a fetch has connections of its own */
+        if (http_poll(c->http, wait, extra_fds, extra_count) || left == 0) {
             (void)http_step(c->http);
             break;
         }

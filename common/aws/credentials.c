@@ -1,100 +1,27 @@
-/* credentials - see credentials.h. */
-#include "common/aws/credentials.h"
-#include "common/runtime/ini_file.h"
+/* credentials - see credentials.h: the chain, when keys are renewed, and what counts when a provider is down. How keys are fetched is
+ * in credentials_fetch.c and the files of the providers. */
+#include "common/aws/credentials_internal.h"
+#include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
-enum { LOOK_MS = 1000, FILE_PATH_MAX = 4096 };
-
-struct stamp { /* tells whether a file has changed */
-    int64_t seconds, nanoseconds, bytes;
-    uint64_t inode;
+enum {
+    LOOK_MS = 1000,          /* between two looks at the shared files */
+    EARLY_MS = 15 * 60000,   /* renewed so long before the end, or a quarter of the life */
+    LEAST_GAP_MS = 500,      /* between two fetches while the keys still hold */
+    MOST_GAP_MS = 60000,
+    STRETCH_MS = 120000,     /* so long at a time keys are used beyond their end when their provider is in trouble ... */
+    STRETCH_CHANCE_MS = 480000 /* ... and up to so much longer, so that not all machines wait for it at one time */
 };
 
-struct credentials_source {
-    const struct config *config;
-    char credentials_path[FILE_PATH_MAX], config_path[FILE_PATH_MAX];
-    struct credentials now;
-    bool have;
-    int64_t looked_ms;
-    struct stamp stamps[2];
-};
+/* ---- the chain --------------------------------------------------------------------------------------------------------------------------- */
 
-/* ---- the shared files ---------------------------------------------------------------------------------------------------- */
-
-struct file_pass {
-    const char *section;
-    struct credentials *out;
-    bool too_long;
-};
-
-static void take(struct file_pass *pass, char *place, size_t size, const char *value)
-{
-    pass->too_long = pass->too_long || snprintf(place, size, "%s", value) >= (int)size;
-}
-
-static int on_line(void *ctx, const struct ini_line *line)
-{
-    struct file_pass *pass = ctx;
-    struct credentials *c = pass->out;
-    if (line->nested || strcmp(line->section, pass->section) != 0) {
-        return 0;
-    }
-    if (strcmp(line->name, "aws_access_key_id") == 0) {
-        take(pass, c->access_key_id, sizeof c->access_key_id, line->value);
-    } else if (strcmp(line->name, "aws_secret_access_key") == 0) {
-        take(pass, c->secret_access_key, sizeof c->secret_access_key, line->value);
-    } else if (strcmp(line->name, "aws_session_token") == 0) {
-        take(pass, c->session_token, sizeof c->session_token, line->value);
-    }
-    return 0;
-}
-
-static int from_file(const char *path, const char *section, struct credentials *out, struct err *e)
-{
-    struct file_pass pass = {section, out, false};
-    memset(out, 0, sizeof *out);
-    int rc = path[0] ? ini_file_read(path, on_line, &pass, NULL, e) : ERR_NOT_FOUND;
-    if (rc == ERR_NOT_FOUND) {
-        return 0;
-    }
-    if (rc == ERR_IO || rc == ERR_MEMORY) {
-        return rc;
-    }
-    if (pass.too_long) {
-        return err_set(e, ERR_AWS_CREDENTIALS, 0, "%.200s: a value of [%.60s] is longer than any key", path, section);
-    }
-    bool id = out->access_key_id[0] != '\0';
-    bool secret = out->secret_access_key[0] != '\0';
-    if (id != secret) {
-        return err_set(e, ERR_AWS_CREDENTIALS, 0, "%.200s: [%.60s] has only one of aws_access_key_id and aws_secret_access_key", path,
-                       section);
-    }
-    (void)snprintf(out->origin, sizeof out->origin, "shared file");
-    return id;
-}
-
-int credentials_from_files(const char *credentials_path, const char *config_path, const char *profile, struct credentials *out, struct err *e)
-{
-    char section[160];
-    int rc = from_file(credentials_path, profile, out, e);
-    if (rc == 0) {
-        (void)snprintf(section, sizeof section, "profile %s", profile);
-        rc = from_file(config_path, strcmp(profile, "default") == 0 ? profile : section, out, e);
-    }
-    if (rc == 0 && strcmp(profile, "default") == 0) {
-        rc = from_file(config_path, section, out, e);
-    }
-    return rc;
-}
-
-/* ---- the sources, in their order ------------------------------------------------------------------------------------------ */
-
-static int from_settings(struct credentials_source *s, struct credentials *out, struct err *e)
+static int plan_settings(struct credentials_source *s, struct plan *out, struct err *e)
 {
     const char *id = config_text(s->config, CFG_ACCESS_KEY_ID);
     const char *secret = config_text(s->config, CFG_SECRET_ACCESS_KEY);
@@ -105,33 +32,40 @@ static int from_settings(struct credentials_source *s, struct credentials *out, 
         return err_set(e, ERR_CONFIG, 0, "%s is set and %s is not: both or none", id[0] ? "aws_access_key_id" : "aws_secret_access_key",
                        id[0] ? "aws_secret_access_key" : "aws_access_key_id");
     }
-    (void)snprintf(out->access_key_id, sizeof out->access_key_id, "%s", id);
-    (void)snprintf(out->secret_access_key, sizeof out->secret_access_key, "%s", secret);
-    (void)snprintf(out->session_token, sizeof out->session_token, "%s", config_text(s->config, CFG_SESSION_TOKEN));
-    (void)snprintf(out->origin, sizeof out->origin, "settings");
+    out->base = BASE_KEYS;
+    (void)snprintf(out->keys.access_key_id, sizeof out->keys.access_key_id, "%s", id);
+    (void)snprintf(out->keys.secret_access_key, sizeof out->keys.secret_access_key, "%s", secret);
+    (void)snprintf(out->keys.session_token, sizeof out->keys.session_token, "%s", config_text(s->config, CFG_SESSION_TOKEN));
+    (void)snprintf(out->keys.origin, sizeof out->keys.origin, "settings");
     return 1;
 }
 
-static int from_profile(struct credentials_source *s, struct credentials *out, struct err *e)
-{
-    return credentials_from_files(s->credentials_path, s->config_path, config_text(s->config, CFG_AWS_PROFILE), out, e);
-}
+static int (*const chain[])(struct credentials_source *s, struct plan *out, struct err *e) = {plan_settings, plan_web_identity, plan_profile,
+                                                                                              plan_container, plan_imds};
 
-/* 1: *out is filled; 0: nothing here, ask the next; negative: here, and wrong. */
-static int (*const sources[])(struct credentials_source *s, struct credentials *out, struct err *e) = {from_settings, from_profile};
-
-/* ---- the interface --------------------------------------------------------------------------------------------------------- */
+/* ---- open, close -------------------------------------------------------------------------------------------------------------------------- */
 
 static void shared_path(char *path, const char *variable, const char *below_home)
 {
-    const char *named = getenv(variable);
-    const char *home = getenv("HOME");
-    int n = named && named[0]  ? snprintf(path, FILE_PATH_MAX, "%s", named)
-            : home && home[0] ? snprintf(path, FILE_PATH_MAX, "%s/%s", home, below_home)
-                               : 0;
-    if (n <= 0 || n >= FILE_PATH_MAX) {
+    const char *named = environment(variable);
+    const char *home = environment("HOME");
+    int n = named[0]  ? snprintf(path, CREDENTIALS_PATH_MAX, "%s", named)
+            : home[0] ? snprintf(path, CREDENTIALS_PATH_MAX, "%s/%s", home, below_home)
+                      : 0;
+    if (n <= 0 || n >= CREDENTIALS_PATH_MAX) {
         path[0] = '\0';
     }
+}
+
+static int choose_sts(struct credentials_source *s, struct err *e)
+{
+    enum config_key key = config_text(s->config, CFG_ENDPOINT_STS)[0] ? CFG_ENDPOINT_STS : CFG_ENDPOINT;
+    const char *url = config_text(s->config, key);
+    struct err why = {0};
+    int rc = url[0] ? endpoint_parse(url, &s->sts, &why) : endpoint_of_region(AWS_STS, config_text(s->config, CFG_AWS_REGION), &s->sts, &why);
+    return rc == 0     ? 0
+           : url[0] ? err_set(e, rc, 0, "%s (%s): %s", config_describe(key)->name, config_origin(s->config, key), why.text)
+                       : err_set(e, rc, 0, "%s", why.text);
 }
 
 int credentials_open(struct credentials_source **out, const struct config *config, struct err *e)
@@ -141,9 +75,12 @@ int credentials_open(struct credentials_source **out, const struct config *confi
         return err_set(e, ERR_MEMORY, 0, "credentials");
     }
     s->config = config;
+    s->child_fd = -1;
     shared_path(s->credentials_path, "AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
     shared_path(s->config_path, "AWS_CONFIG_FILE", ".aws/config");
-    int rc = from_settings(s, &s->now, e);
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* fails for no value that we give */
+    int rc = plan_settings(s, &s->plan, e);
+    rc = rc < 0 ? rc : choose_sts(s, e);
     if (rc < 0) {
         credentials_close(&s);
         return rc;
@@ -155,11 +92,15 @@ int credentials_open(struct credentials_source **out, const struct config *confi
 void credentials_close(struct credentials_source **s)
 {
     if (s && *s) {
+        fetch_clear(*s);
+        http_close(&(*s)->http);
         explicit_bzero(*s, sizeof **s);
         free(*s);
         *s = NULL;
     }
 }
+
+/* ---- when ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static struct stamp stamp_of(const char *path)
 {
@@ -171,45 +112,185 @@ static struct stamp stamp_of(const char *path)
     return stamp;
 }
 
-/* True if what we have may be kept. */
-static bool still_good(struct credentials_source *s)
+static void look_at_files(struct credentials_source *s)
 {
     int64_t now = clock_mono_ms();
-    if (s->have && now - s->looked_ms < LOOK_MS) {
-        return true;
+    if (s->looked_ms != 0 && now - s->looked_ms < LOOK_MS) {
+        return;
     }
     struct stamp stamps[2] = {stamp_of(s->credentials_path), stamp_of(s->config_path)};
-    bool same = s->have && memcmp(stamps, s->stamps, sizeof stamps) == 0;
+    s->files_changed = s->files_changed || memcmp(stamps, s->stamps, sizeof stamps) != 0;
     memcpy(s->stamps, stamps, sizeof stamps);
     s->looked_ms = now;
-    return same;
+}
+
+static int64_t left_ms(const struct credentials_source *s)
+{
+    return s->now.expires_ms - clock_wall_ms() - s->offset_ms;
+}
+
+static bool holds(const struct credentials_source *s)
+{
+    return s->have && !s->refused && (s->now.expires_ms == 0 || left_ms(s) > 0 || clock_mono_ms() < s->stretched_ms);
+}
+
+/* Keys that hold are renewed in good time; how early, depends on how long they lived. */
+static bool renewal_is_due(const struct credentials_source *s)
+{
+    int64_t now = clock_mono_ms();
+    if (s->now.expires_ms == 0 || now < s->next_ms) {
+        return false;
+    }
+    int64_t left = left_ms(s);
+    int64_t quarter = (left + now - s->got_ms) / 4;
+    return left < (quarter < EARLY_MS ? quarter : EARLY_MS);
+}
+
+static int64_t between(int64_t value, int64_t least, int64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+/* ---- the end of a fetch -------------------------------------------------------------------------------------------------------------------- */
+
+/* Beyond their end, too, the keys are used, and their provider is asked once a minute. */
+static void stretch(struct credentials_source *s)
+{
+    int64_t now = clock_mono_ms();
+    s->stretched_ms = now + STRETCH_MS + random_u32() % STRETCH_CHANCE_MS;
+    s->next_ms = now + MOST_GAP_MS;
+}
+
+static void adopt(struct credentials_source *s)
+{
+    const struct provider *p = fetch_base(s->plan.base);
+    int64_t now = clock_mono_ms();
+    bool changed = !s->have || strcmp(s->now.access_key_id, s->next.access_key_id) != 0;
+    s->now = s->next;
+    s->have = true;
+    s->refused = false;
+    s->is_stable = p && p->is_stable && s->plan.role_count == 0;
+    s->failures = 0;
+    s->last_rc = 0;
+    s->stretched_ms = 0;
+    s->got_ms = changed || s->got_ms == 0 ? now : s->got_ms;
+    s->next_ms = now + between(left_ms(s) / 10, LEAST_GAP_MS, MOST_GAP_MS);
+    if (s->now.expires_ms != 0 && left_ms(s) <= 0) {
+        if (s->is_stable) { /* the service is in trouble and gives what it has; AWS decides whether they still count */
+            stretch(s);
+        } else {
+            s->last_rc = err_set(&s->last, ERR_AWS_CREDENTIALS, 0, "%s: the keys that it gives have expired", s->now.origin);
+        }
+    }
+    if (changed && s->now.expires_ms != 0) {
+        log_info("credentials_fetched", "origin=\"%s\" hold_s=%lld", s->now.origin, (long long)(left_ms(s) / 1000));
+    }
+}
+
+static void failed(struct credentials_source *s, int rc, const struct err *why)
+{
+    char sentence[3 * 200 + 8];
+    int64_t now = clock_mono_ms();
+    s->last_rc = rc;
+    s->last = *why;
+    s->next_ms = now + (s->have && s->now.expires_ms != 0 ? between(left_ms(s) / 10, LEAST_GAP_MS, MOST_GAP_MS) : LOOK_MS);
+    if (s->have && !s->refused && s->is_stable && s->now.expires_ms != 0 && left_ms(s) < MOST_GAP_MS) {
+        stretch(s);
+    }
+    if (s->failures++ == 0 && holds(s)) { /* otherwise the request that needs them tells it */
+        log_warning("credentials_kept", "reason=%s effect=\"the keys that we have are used on\"", log_text(why->text, sentence, sizeof sentence));
+    }
+}
+
+static void no_source(struct credentials_source *s)
+{
+    struct err why = {0};
+    if (s->now.expires_ms == 0) { /* their file is gone, and nothing stands in its place */
+        s->have = false;
+    }
+    failed(s, err_set(&why, ERR_AWS_CREDENTIALS, 0,
+                      "there are no AWS credentials: set aws_access_key_id and aws_secret_access_key, or put profile [%.60s] into %.100s",
+                      config_text(s->config, CFG_AWS_PROFILE), s->credentials_path[0] ? s->credentials_path : "~/.aws/credentials"), &why);
+}
+
+bool credentials_step(struct credentials_source *s)
+{
+    if (!s->fetching) {
+        return true;
+    }
+    struct err why = {0};
+    int rc = fetch_move(s, &why);
+    if (rc == PROVIDER_WAITS) {
+        return false;
+    }
+    if (rc == PROVIDER_HAS) {
+        adopt(s);
+    } else if (s->plan.base == BASE_IMDS && s->plan.role_count == 0 && !s->have) { /* the last of the chain: perhaps this is no instance at all */
+        struct err all = {0};
+        bool away = rc == ERR_NETWORK || rc == ERR_TIMEOUT;
+        rc = err_set(&all, ERR_AWS_CREDENTIALS, 0,
+                     "there are no AWS credentials: set aws_access_key_id and aws_secret_access_key, or put profile [%.40s] into %.80s; %.100s%s",
+                     config_text(s->config, CFG_AWS_PROFILE), s->credentials_path[0] ? s->credentials_path : "~/.aws/credentials",
+                     away ? "no instance metadata: " : "", why.text);
+        failed(s, rc, &all);
+    } else {
+        failed(s, rc, &why);
+    }
+    fetch_clear(s);
+    explicit_bzero(&s->plan, sizeof s->plan);
+    return true;
+}
+
+static void begin_fetch(struct credentials_source *s)
+{
+    struct err why = {0};
+    s->files_changed = false;
+    for (size_t i = 0; i < sizeof chain / sizeof chain[0]; i++) {
+        memset(&s->plan, 0, sizeof s->plan);
+        int rc = chain[i](s, &s->plan, &why);
+        if (rc < 0) {
+            failed(s, rc, &why);
+            return;
+        }
+        if (rc > 0) {
+            fetch_begin(s);
+            (void)credentials_step(s); /* keys that are here need no waiting */
+            return;
+        }
+    }
+    no_source(s);
+}
+
+/* ---- the interface ------------------------------------------------------------------------------------------------------------------------- */
+
+int credentials_settled(struct credentials_source *s, const struct credentials **out, struct err *e)
+{
+    if (holds(s)) {
+        *out = &s->now;
+        return 0;
+    }
+    int rc = s->last_rc ? s->last_rc : ERR_AWS_CREDENTIALS;
+    return err_set(e, rc, 0, "%s", s->last_rc ? s->last.text : "AWS has refused the keys that we have");
 }
 
 int credentials_get(struct credentials_source *s, const struct credentials **out, struct err *e)
 {
-    if (!still_good(s)) {
-        s->have = false;
-        for (size_t i = 0; !s->have && i < sizeof sources / sizeof sources[0]; i++) {
-            explicit_bzero(&s->now, sizeof s->now);
-            int rc = sources[i](s, &s->now, e);
-            if (rc < 0) {
-                return rc == ERR_IO ? err_set(e, ERR_AWS_CREDENTIALS, 0, "the shared credentials cannot be read by this user: %s or %s",
-                                              s->credentials_path, s->config_path)
-                                    : rc;
-            }
-            s->have = rc == 1;
-        }
+    (void)credentials_step(s);
+    look_at_files(s);
+    if (!s->fetching && (!holds(s) || s->files_changed || renewal_is_due(s))) {
+        begin_fetch(s);
     }
-    if (!s->have) {
-        return err_set(e, ERR_AWS_CREDENTIALS, 0,
-                       "there are no AWS credentials: set aws_access_key_id and aws_secret_access_key, or put profile [%.60s] into %.100s",
-                       config_text(s->config, CFG_AWS_PROFILE), s->credentials_path[0] ? s->credentials_path : "~/.aws/credentials");
-    }
-    *out = &s->now;
-    return 0;
+    return s->fetching && !holds(s) ? CREDENTIALS_WAIT : credentials_settled(s, out, e);
 }
 
-void credentials_refused(struct credentials_source *s)
+void credentials_refused(struct credentials_source *s, const char *access_key_id)
 {
-    s->have = false;
+    if (s->have && strcmp(s->now.access_key_id, access_key_id) == 0) {
+        s->refused = true;
+    }
+}
+
+void credentials_set_clock(struct credentials_source *s, int64_t offset_ms)
+{
+    s->offset_ms = offset_ms;
 }

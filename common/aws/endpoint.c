@@ -12,7 +12,7 @@ enum { KEY_MAX = 1024 };
 
 const char *endpoint_service_name(enum aws_service service)
 {
-    return service == AWS_S3 ? "s3" : "medical-imaging";
+    return service == AWS_S3 ? "s3" : service == AWS_STS ? "sts" : "medical-imaging";
 }
 
 int endpoint_of_region(enum aws_service service, const char *region, struct endpoint *out, struct err *e)

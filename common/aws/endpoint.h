@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum aws_service { AWS_S3, AWS_MEDICAL_IMAGING, AWS_SERVICE_COUNT };
+enum aws_service { AWS_S3, AWS_MEDICAL_IMAGING, AWS_STS, AWS_SERVICE_COUNT };
 
 struct endpoint {
     bool tls;
@@ -19,7 +19,7 @@ struct endpoint {
     bool is_address;
 };
 
-/* "s3", "medical-imaging": signing name and host name. Static storage. */
+/* "s3", "medical-imaging", "sts": signing name and host name. Static storage. */
 const char *endpoint_service_name(enum aws_service service);
 /* AWS's own endpoint of a region. ERR_CONFIG if the region is no region's name. */
 int endpoint_of_region(enum aws_service service, const char *region, struct endpoint *out, struct err *e);

@@ -252,6 +252,9 @@ static void set_rules(struct transfer *t, const struct http_request *q)
     (void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
     (void)curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, limits->stall_s);
     (void)curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, q->fresh_connection ? 1L : 0L);
+    if (q->direct) {
+        (void)curl_easy_setopt(c, CURLOPT_PROXY, "");
+    }
     if (limits->ca_bundle[0]) {
         (void)curl_easy_setopt(c, CURLOPT_CAINFO, limits->ca_bundle);
     }

@@ -35,6 +35,7 @@ struct http_request {
     size_t response_max;
     bool cut_is_fine;
     bool fresh_connection;
+    bool direct; /* past any proxy: addresses that mean this machine */
     int64_t total_ms;
 };
 

@@ -210,6 +210,7 @@
     X(CFG_ENDPOINT_S3, "endpoint_url_s3", "AWS_ENDPOINT_URL_S3", TEXT, "", 0, 500, "URL", "S3 endpoint")               \
     X(CFG_ENDPOINT_AHI, "endpoint_url_medical_imaging", "AWS_ENDPOINT_URL_MEDICAL_IMAGING", TEXT, "", 0, 500, "URL",   \
       "HealthImaging endpoint")                                                                                        \
+    X(CFG_ENDPOINT_STS, "endpoint_url_sts", "AWS_ENDPOINT_URL_STS", TEXT, "", 0, 500, "URL", "STS endpoint")           \
     X(CFG_ENDPOINT, "endpoint_url", "AWS_ENDPOINT_URL", TEXT, "", 0, 500, "URL", "endpoint of every AWS service")      \
     X(CFG_CA_BUNDLE, "ca_bundle", "AWS_CA_BUNDLE", TEXT, "", 0, 1000, "file", "CA certificates for AWS endpoints")     \
     X(CFG_ACCESS_KEY_ID, "aws_access_key_id", "AWS_ACCESS_KEY_ID", TEXT, "", 0, 128, "", "access key")                 \
