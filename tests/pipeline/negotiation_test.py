@@ -93,7 +93,7 @@ def titles(it):
     same(it.query("SELECT calling_ae FROM instance WHERE calling_ae LIKE 'M%'"), [('M?NCHEN?1',)], 'the title in the row')
     check(it.ctl('status', '--json'), 'status')
     answer = propose(it.port, [('1.2.' + '3' * 80, [EXPLICIT])])
-    same(answer.kind, 'closed', 'a UID of 84 characters')
+    same(answer.kind, 'aborted', 'a UID of 84 characters')
     logged(it, 'association_ended', 'outcome="no association: ', 'length')
 
 
