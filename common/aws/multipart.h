@@ -41,7 +41,7 @@ int multipart_page_read(const char *body, size_t bytes, struct multipart_part *p
 
 struct multipart_completed {
     struct error_body error; /* code not empty: it was refused although the status says 200 */
-    char etag[80];
+    char etag[80]; /* "" where the server leaves it out: Ceph's gateway does */
     bool has_crc32c;
     uint32_t crc32c;
 };

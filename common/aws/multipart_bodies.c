@@ -201,7 +201,7 @@ int multipart_completed_read(const char *body, size_t bytes, struct multipart_co
     if (readable && strcmp(w.root, "Error") == 0) {
         error_body_xml(body, bytes, &out->error);
     }
-    if (!readable || (!out->error.code[0] && !out->etag[0])) {
+    if (!readable || (strcmp(w.root, "Error") == 0 && !out->error.code[0])) {
         return err_set(e, ERR_PROTOCOL, 0, "S3 CompleteMultipartUpload: the answer says neither that the object is there nor why not");
     }
     return 0;

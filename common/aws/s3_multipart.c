@@ -109,7 +109,7 @@ static void fail(struct job *job, int rc, const struct err *why)
 /* An answer that is an error. True if it was one. */
 static bool has_failed(struct job *job, const struct aws_answer *a)
 {
-    if (a->rc != 0 && strcmp(a->code, "NoSuchUpload") == 0) {
+    if (a->rc != 0 && (strcmp(a->code, "NoSuchUpload") == 0 || strcmp(a->code, "NoSuchKey") == 0)) { /* some servers say the second */
         job->is_gone = true;
     } else if (a->rc != 0) {
         fail(job, a->rc, &a->why);
@@ -336,6 +336,25 @@ static void hash_next(struct job *job)
 
 /* ---- complete ------------------------------------------------------------------------------------------------------------------------ */
 
+/* The object is there; only its name for this content was not told. */
+static void on_etag(struct job *job, int number, struct aws_answer *a)
+{
+    char etag[80];
+    (void)number;
+    if (a->rc == 0 && http_header(a->http, "etag", etag, sizeof etag)) {
+        s3_plain_etag(etag, job->result.etag, sizeof job->result.etag);
+    }
+}
+
+static void head(struct job *job, job_step step)
+{
+    struct aws_call *call = call_new(job, "HeadObject", "HEAD");
+    if (call) {
+        aws_call_header(call, "x-amz-checksum-mode", "ENABLED");
+    }
+    begin(job, call, 0, 0, step);
+}
+
 static void on_complete(struct job *job, int number, struct aws_answer *a)
 {
     struct multipart_completed said;
@@ -357,6 +376,9 @@ static void on_complete(struct job *job, int number, struct aws_answer *a)
             }
             (void)snprintf(job->result.etag, sizeof job->result.etag, "%s", said.etag);
             job->has_ended = true;
+            if (!said.etag[0]) {
+                head(job, on_etag);
+            }
             return;
         }
         (void)snprintf(a->code, sizeof a->code, "%s", said.error.code);
@@ -443,15 +465,6 @@ static void on_head(struct job *job, int number, struct aws_answer *a)
     }
 }
 
-static void head(struct job *job)
-{
-    struct aws_call *call = call_new(job, "HeadObject", "HEAD");
-    if (call) {
-        aws_call_header(call, "x-amz-checksum-mode", "ENABLED");
-    }
-    begin(job, call, 0, 0, on_head);
-}
-
 static void on_abort(struct job *job, int number, struct aws_answer *a)
 {
     (void)number;
@@ -470,14 +483,17 @@ static void begin_abort(struct job *job)
 /* After every event: what is next? Ends the job when nothing is. */
 static void advance(struct job *job)
 {
-    if (job->has_ended && job->pending == 0) {
-        finish(job);
+    if (job->has_ended) {
+        if (job->pending == 0) {
+            job->result.rc = 0; /* the object is there, whatever became of the question for its ETag */
+            finish(job);
+        }
         return;
     }
     if (job->result.rc == 0 && job->is_gone && job->pending == 0) {
         job->is_gone = false;
         job->is_sending = false;
-        head(job);
+        head(job, on_head);
     } else if (job->result.rc == 0 && !job->is_gone && job->is_sending) {
         if (!job->is_hashing && job->next <= job->plan.count && job->pending < job->parallel) {
             hash_next(job);
