@@ -5,8 +5,8 @@
  */
 #include "common/runtime/config.h"
 #include "common/runtime/log.h"
-#include "receiver/commitment.h"
-#include "receiver/policy.h"
+#include "receiver/association/commitment.h"
+#include "receiver/association/policy.h"
 #include "receiver/protocol.h"
 #include "receiver/settings.h"
 

@@ -1,7 +1,7 @@
 /* proxy_fuzz - libFuzzer over the PROXY header reader: whatever comes, it says what it needs, never more than its limit, and the same for
  * the bytes given one after the other. Then the same bytes as a list of networks. */
 #include "common/runtime/cidr.h"
-#include "receiver/proxy.h"
+#include "receiver/door/proxy.h"
 
 #include <stdint.h>
 #include <stdlib.h>

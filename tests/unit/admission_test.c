@@ -1,5 +1,5 @@
 /* Tests of receiver/admission: a table of settings and facts, and what each is answered with. */
-#include "receiver/admission.h"
+#include "receiver/door/admission.h"
 
 #include "common/runtime/config.h"
 

@@ -1,5 +1,5 @@
 /* binding_test - which certificate may come under which calling AE title. */
-#include "receiver/binding.h"
+#include "receiver/association/binding.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
  * policy: whom and what the receiver accepts, in tables. Guards a bug: AE titles with an inner space could not be listed, and a title with
  * spaces in front of it was another one.
  */
-#include "receiver/policy.h"
+#include "receiver/association/policy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* pressure_test - the ladder's rules: order of the steps, thresholds that are off, ten percent before a step is left, what is named. */
-#include "receiver/pressure.h"
+#include "receiver/recorder/pressure.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

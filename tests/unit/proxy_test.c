@@ -1,5 +1,5 @@
 /* Tests of receiver/proxy: headers of both versions byte by byte, and everything that only looks like one. */
-#include "receiver/proxy.h"
+#include "receiver/door/proxy.h"
 
 #include <stdarg.h>
 #include <stddef.h>

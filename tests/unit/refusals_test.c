@@ -1,5 +1,5 @@
 /* Tests of receiver/refusals: once for each peer and reason, again after an hour, never more than the limits. */
-#include "receiver/refusals.h"
+#include "receiver/door/refusals.h"
 
 #include <stdarg.h>
 #include <stddef.h>
