@@ -69,11 +69,25 @@ static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool 
     static const struct {
         enum config_key key;
         const char *who;
-    } needed[] = {{CFG_DICOM_BUCKET, "uploader and importer do"}, {CFG_DATASTORE_ID, "the importer does"}, {CFG_DATA_ACCESS_ROLE_ARN, "the importer does"}};
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
-        char sentence[200];
-        if (!config_text(c, needed[i].key)[0]) {
-            (void)snprintf(sentence, sizeof sentence, "%s is not set: %s not start without it", config_describe(needed[i].key)->name, needed[i].who);
+        bool is_for_import; /* of no use where nothing is imported */
+    } needed[] = {{CFG_DICOM_BUCKET, "uploader and importer do", false},
+                  {CFG_DATASTORE_ID, "the importer does", true},
+                  {CFG_DATA_ACCESS_ROLE_ARN, "the importer does", true}};
+    const struct config *d;
+    for (size_t n = 0; (d = config_destination_at(c, n)); n++) {
+        enum config_kind to = config_destination_kind(d);
+        char words[CONFIG_DESTINATION_SIZE + 20];
+        char sentence[300];
+        for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+            if (!config_text(d, needed[i].key)[0] && to != KIND_DICOMWEB && (to == KIND_HEALTHIMAGING || !needed[i].is_for_import)) {
+                (void)snprintf(sentence, sizeof sentence, "%s%s is not set: %s not start without it", config_destination_words(d, words, sizeof words),
+                               config_describe(needed[i].key)->name, needed[i].who);
+                say(ctx, false, sentence);
+            }
+        }
+        if (n > 0 && !config_text(d, CFG_FOR_CALLING_AE)[0] && !config_text(d, CFG_FOR_CALLED_AE)[0] && !config_text(d, CFG_FOR_MODALITY)[0]) {
+            (void)snprintf(sentence, sizeof sentence, "%ssets none of for_calling_ae, for_called_ae, for_modality: nothing goes there by itself",
+                           config_destination_words(d, words, sizeof words));
             say(ctx, false, sentence);
         }
     }

@@ -110,13 +110,13 @@ void config_set(struct config *c, size_t key, struct value *out, const char *tex
 
 /* ---- reading ----------------------------------------------------------------------------------------------------------- */
 
-/* "ae CT1" -> "CT1"; NULL for a section that only groups. */
-static const char *pattern_of(const char *section)
+static void set_for_all(struct config *c, size_t key, const char *text, const char *origin)
 {
-    if (strncasecmp(section, "ae", 2) != 0 || (section[2] != ' ' && section[2] != '\t' && section[2] != '\0')) {
-        return NULL;
+    if (key == CFG_FOR_CALLING_AE || key == CFG_FOR_CALLED_AE || key == CFG_FOR_MODALITY) {
+        config_complain(c, "%s (%s) says who goes to one destination: move it below a line [destination NAME]", settings[key].name, origin);
+        return;
     }
-    return section + 2 + strspn(section + 2, " \t");
+    config_set(c, key, &c->values[key], text, origin);
 }
 
 /* One line of storescp.conf. */
@@ -124,14 +124,13 @@ static int on_setting(void *ctx, const struct ini_line *line)
 {
     struct config *c = ctx;
     char origin[48];
-    const char *pattern = pattern_of(line->section);
     (void)snprintf(origin, sizeof origin, "storescp.conf line %d", line->number);
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
         if (strcasecmp(settings[i].name, line->name) == 0 || (settings[i].alias[0] && strcmp(settings[i].alias, line->name) == 0)) {
-            if (pattern) {
-                config_set_in_section(c, line->section, pattern, i, line->value, origin);
+            if (config_section_rules(line->section)) {
+                config_set_in_section(c, line->section, i, line->value, origin);
             } else {
-                config_set(c, i, &c->values[i], line->value, origin);
+                set_for_all(c, i, line->value, origin);
             }
             return 0;
         }
@@ -162,7 +161,7 @@ static void read_environment(struct config *c)
         }
         if (value && value[0] != '\0') {
             (void)snprintf(origin, sizeof origin, "environment %s", used);
-            config_set(c, i, &c->values[i], value, origin);
+            set_for_all(c, i, value, origin);
         }
     }
 }
@@ -211,6 +210,7 @@ int config_load_from(struct config **out, const char *home, const char *file, st
         config_complain(c, "STORESCP_HOME is too long a path");
     }
     read_environment(c);
+    config_make_views(c);
     *out = c;
     if (c->problem_count > 0) {
         return err_set(e, ERR_CONFIG, 0, "%s", c->problems[0]);
@@ -228,6 +228,9 @@ void config_free(struct config **c)
     }
     for (size_t i = 0; i < (*c)->problem_count; i++) {
         free((*c)->problems[i]);
+    }
+    for (size_t i = 0; i < (*c)->view_count; i++) {
+        config_free(&(*c)->views[i]);
     }
     config_sections_free(*c);
     free((*c)->home);

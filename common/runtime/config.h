@@ -72,6 +72,28 @@ bool config_section_sets(const struct config_section *section, enum config_key k
 /* May a section set it? */
 bool config_is_per_ae(enum config_key key);
 
+/* ---- destinations: sections [destination NAME] ---------------------------------------------------------------------------------
+ * A destination is where instances of some senders go: a bucket, a data store, a role, a region ... The settings in front of all sections are the
+ * destination `default`; a section sets those of CONFIG_PER_DESTINATION over them. Each is seen as a struct config of its own: what the section
+ * sets, else what everybody has. A section that names a profile or an access key has none of everybody's keys. */
+enum { CONFIG_DESTINATION_SIZE = 33, CONFIG_DESTINATION_LIMIT = 65 /* with `default` */ };
+enum config_kind { KIND_HEALTHIMAGING, KIND_S3, KIND_DICOMWEB };
+/* The i-th one in the order of the file, 0 is `default` and c itself; NULL beyond the last. They live as long as c. */
+const struct config *config_destination_at(const struct config *c, size_t i);
+/* NULL: storescp.conf has no such section (any more). */
+const struct config *config_destination_named(const struct config *c, const char *name);
+/* Where an image goes: the first section whose for_calling_ae, for_called_ae and for_modality, as far as it sets them and at least one, all fit;
+ * else `default`. Spaces at both ends do not count. Never NULL. */
+const struct config *config_destination_for(const struct config *c, const char *calling_ae, const char *called_ae, const char *modality);
+/* "default" of settings that are no section's. */
+const char *config_destination_name(const struct config *c);
+enum config_kind config_destination_kind(const struct config *c);
+/* "" of `default`, else "[destination NAME] ": what a sentence about its settings begins with. */
+const char *config_destination_words(const struct config *c, char *buffer, size_t size);
+/* Runs check() on each destination; the first error gets the section's name in front. */
+int config_check_destinations(const struct config *c, int (*check)(const struct config *c, struct err *e), struct err *e);
+bool config_is_per_destination(enum config_key key);
+
 /* Does text fit the pattern? '*' is any run of characters, '?' is one; case counts. Bounded, pure. */
 bool config_fits(const char *pattern, const char *text);
 

@@ -4,7 +4,7 @@
 
 #include "common/runtime/config.h"
 
-enum { PROBLEMS_MAX = 64, SECTIONS_MAX = 1000, SECTION_NAME_MAX = 128, AE_TITLE_MAX = 64 };
+enum { PROBLEMS_MAX = 64, SECTIONS_MAX = 1000, DESTINATIONS_MAX = 64, SECTION_NAME_MAX = 128, AE_TITLE_MAX = 64 };
 
 struct value {
     char *text;
@@ -19,7 +19,8 @@ struct section_value {
 };
 
 struct config_section {
-    char name[SECTION_NAME_MAX], pattern[AE_TITLE_MAX]; /* "ae CT*", "CT*" */
+    char name[SECTION_NAME_MAX], pattern[AE_TITLE_MAX]; /* "ae CT*", "CT*"; "destination MR", "MR" */
+    bool is_destination;
     struct section_value *values;
     struct config_section *next;
 };
@@ -31,14 +32,21 @@ struct config {
     size_t section_count;
     char *problems[PROBLEMS_MAX];
     size_t problem_count;
+    char destination[CONFIG_DESTINATION_SIZE]; /* whose view this is */
+    struct config *views[DESTINATIONS_MAX];    /* of the [destination] sections, in the order of the file; a view has none */
+    size_t view_count;
 };
 
 /* A problem as a sentence, kept for config_problem(). */
 void config_complain(struct config *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Accepts the value when it is legal; a wrong one leaves what was there and is a problem. */
 void config_set(struct config *c, size_t key, struct value *out, const char *text, const char *origin);
-/* One setting of the section called name ("ae CT*") for AE titles like pattern ("CT*"). */
-void config_set_in_section(struct config *c, const char *name, const char *pattern, size_t key, const char *text, const char *origin);
+/* Does this section hold settings of its own (rules for AE titles, a destination), and not just group? */
+bool config_section_rules(const char *name);
+/* One setting of such a section. */
+void config_set_in_section(struct config *c, const char *name, size_t key, const char *text, const char *origin);
 void config_sections_free(struct config *c);
+/* Makes the view of each destination, after everything was read. */
+void config_make_views(struct config *c);
 
 #endif

@@ -1,9 +1,10 @@
-/* config_sections - [ae PATTERN] of storescp.conf: rules for single peers. See config.h. */
+/* config_sections - [ae PATTERN] and [destination NAME] of storescp.conf: what they set. See config.h; destinations go on in config_destinations.c. */
 #include "common/runtime/config_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 bool config_is_per_ae(enum config_key key)
 {
@@ -13,16 +14,72 @@ bool config_is_per_ae(enum config_key key)
     return false;
 }
 
-/* The section of this name, made when it is new; NULL when there are too many. */
-static struct config_section *section_named(struct config *c, const char *name, const char *pattern, const char *origin)
+/* "ae CT1" -> "CT1", "destination MR" -> "MR"; NULL for a section that only groups. */
+static const char *pattern_of(const char *section, bool *is_destination)
 {
+    static const char *const words[] = {"ae", "destination"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        size_t n = strlen(words[i]);
+        if (strncasecmp(section, words[i], n) == 0 && (section[n] == ' ' || section[n] == '\t' || section[n] == '\0')) {
+            *is_destination = i == 1;
+            return section + n + strspn(section + n, " \t");
+        }
+    }
+    return NULL;
+}
+
+bool config_section_rules(const char *name)
+{
+    bool is_destination;
+    return pattern_of(name, &is_destination) != NULL;
+}
+
+/* Is the name of a new section legal? */
+static bool is_legal(struct config *c, const char *name, const char *pattern, bool is_destination, const char *origin)
+{
+    size_t length = strlen(pattern);
+    size_t destinations = 0;
+    if (!is_destination) {
+        if (strlen(name) >= SECTION_NAME_MAX || length >= AE_TITLE_MAX || length == 0) {
+            config_complain(c, "%s: [%.60s] needs one AE title or a pattern of it, up to 16 characters", origin, name);
+            return false;
+        }
+        return true;
+    }
+    if (length == 0 || length >= CONFIG_DESTINATION_SIZE || strlen(name) >= SECTION_NAME_MAX ||
+        strspn(pattern, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != length) {
+        config_complain(c, "%s: [%.60s] needs a name of up to %d characters A-Z a-z 0-9 _ -", origin, name, CONFIG_DESTINATION_SIZE - 1);
+        return false;
+    }
+    if (strcasecmp(pattern, "default") == 0) {
+        config_complain(c, "%s: the destination `default` is what stands in front of all sections; give this one another name", origin);
+        return false;
+    }
+    for (const struct config_section *s = c->sections; s; s = s->next) {
+        destinations += s->is_destination;
+        if (s->is_destination && strcasecmp(s->pattern, pattern) == 0) { /* the same in another case */
+            config_complain(c, "%s: there is a [destination %s] already; names differ in more than case", origin, s->pattern);
+            return false;
+        }
+    }
+    if (destinations == DESTINATIONS_MAX) {
+        config_complain(c, "%s: more than %d destinations", origin, DESTINATIONS_MAX);
+        return false;
+    }
+    return true;
+}
+
+/* The section of this name, made when it is new; NULL when there are too many or the name is wrong. */
+static struct config_section *section_named(struct config *c, const char *name, const char *origin)
+{
+    bool is_destination = false;
+    const char *pattern = pattern_of(name, &is_destination);
     struct config_section **at = &c->sections;
-    while (*at && strcmp((*at)->name, name) != 0) {
+    while (*at && (is_destination ? !(*at)->is_destination || strcmp((*at)->pattern, pattern) != 0 : strcmp((*at)->name, name) != 0)) {
         at = &(*at)->next;
     }
     if (!*at) {
-        if (strlen(name) >= SECTION_NAME_MAX || strlen(pattern) >= AE_TITLE_MAX || !pattern[0]) {
-            config_complain(c, "%s: [%.60s] needs one AE title or a pattern of it, up to 16 characters", origin, name);
+        if (!is_legal(c, name, pattern, is_destination, origin)) {
             return NULL;
         }
         if (c->section_count == SECTIONS_MAX || !(*at = calloc(1, sizeof **at))) {
@@ -30,6 +87,7 @@ static struct config_section *section_named(struct config *c, const char *name, 
             return NULL;
         }
         c->section_count++;
+        (*at)->is_destination = is_destination;
         (void)snprintf((*at)->name, sizeof (*at)->name, "%s", name);
         (void)snprintf((*at)->pattern, sizeof (*at)->pattern, "%s", pattern);
     }
@@ -50,13 +108,16 @@ static struct value *section_value(struct config_section *section, enum config_k
     return v ? &v->value : NULL;
 }
 
-void config_set_in_section(struct config *c, const char *name, const char *pattern, size_t key, const char *text, const char *origin)
+void config_set_in_section(struct config *c, const char *name, size_t key, const char *text, const char *origin)
 {
-    if (!config_is_per_ae((enum config_key)key)) {
-        config_complain(c, "%s: %s cannot be set for single AE titles; move it in front of the sections", origin, config_describe((enum config_key)key)->name);
+    bool is_destination = false;
+    (void)pattern_of(name, &is_destination);
+    if (!(is_destination ? config_is_per_destination : config_is_per_ae)((enum config_key)key)) {
+        config_complain(c, "%s: %s cannot be set for single %s; move it in front of the sections", origin, config_describe((enum config_key)key)->name,
+                        is_destination ? "destinations" : "AE titles");
         return;
     }
-    struct config_section *section = section_named(c, name, pattern, origin);
+    struct config_section *section = section_named(c, name, origin);
     struct value *value = section ? section_value(section, (enum config_key)key) : NULL;
     if (value) {
         config_set(c, key, value, text, origin);
@@ -95,6 +156,9 @@ const struct config_section *config_for_ae(const struct config *c, const char *c
         title[n - 1] = '\0';
     }
     for (const struct config_section *s = c->sections; s; s = s->next) {
+        if (s->is_destination) {
+            continue;
+        }
         if (strcmp(s->pattern, title) == 0 && !strpbrk(title, "*?")) { /* a peer may not choose a section by naming its pattern */
             return s;
         }

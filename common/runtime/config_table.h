@@ -180,6 +180,16 @@
       "time between two looks at a running job, before jitter")                                                        \
     X(CFG_IMPORT_ATTEMPTS, "import_attempts", "", INT, "5", 1, 1000, "count",                                          \
       "import jobs that may fail on an instance before it counts as failed")                                           \
+    /* destinations */                                                                                                 \
+    X(CFG_DESTINATION_KIND, "destination_kind", "", TEXT, "healthimaging", 2, 13, "healthimaging|s3|dicomweb",         \
+      "where images go: into a HealthImaging data store by way of S3, into S3 and no further, to a DICOMweb server")   \
+    X(CFG_FOR_CALLING_AE, "for_calling_ae", "", TEXT, "", 0, 4000, "list",                                             \
+      "only in a [destination] section: calling AE titles whose images go there, separated by commas, * and ? are "    \
+      "wildcards")                                                                                                     \
+    X(CFG_FOR_CALLED_AE, "for_called_ae", "", TEXT, "", 0, 4000, "list",                                               \
+      "only in a [destination] section: the AE titles of ours that were called")                                       \
+    X(CFG_FOR_MODALITY, "for_modality", "", TEXT, "", 0, 1000, "list",                                                 \
+      "only in a [destination] section: modalities (0008,0060) whose images go there")                                 \
     /* AWS */                                                                                                          \
     X(CFG_AWS_REGION, "aws_region", "AWS_REGION", TEXT, "us-east-1", 1, 63, "region", "AWS region")                    \
     X(CFG_DICOM_BUCKET, "dicom_bucket", "DICOM_BUCKET", TEXT, "", 0, 63, "bucket", "S3 bucket for the images")         \
@@ -254,5 +264,46 @@
     X(CFG_COMMITMENT_SAME_ASSOCIATION)                                                                                 \
     X(CFG_COMMITMENT_ADDRESS)                                                                                          \
     X(CFG_COMMITMENT_GIVE_UP_S)
+
+/* What a section [destination NAME] may set for the instances that go there. */
+#define CONFIG_PER_DESTINATION(X)                                                                                      \
+    X(CFG_DESTINATION_KIND)                                                                                            \
+    X(CFG_FOR_CALLING_AE)                                                                                              \
+    X(CFG_FOR_CALLED_AE)                                                                                               \
+    X(CFG_FOR_MODALITY)                                                                                                \
+    X(CFG_BATCH_QUIET_MS)                                                                                              \
+    X(CFG_BATCH_MAX_AGE_MS)                                                                                            \
+    X(CFG_BATCH_MAX_COUNT)                                                                                             \
+    X(CFG_BATCH_MAX_MB)                                                                                                \
+    X(CFG_IMPORT_START_PER_MINUTE)                                                                                     \
+    X(CFG_IMPORT_START_BURST)                                                                                          \
+    X(CFG_IMPORT_RUNNING_MAX)                                                                                          \
+    X(CFG_IMPORT_POLL_MS)                                                                                              \
+    X(CFG_IMPORT_ATTEMPTS)                                                                                             \
+    X(CFG_AWS_REGION)                                                                                                  \
+    X(CFG_DICOM_BUCKET)                                                                                                \
+    X(CFG_S3_PREFIX)                                                                                                   \
+    X(CFG_OUTPUT_BUCKET)                                                                                               \
+    X(CFG_OUTPUT_PREFIX)                                                                                               \
+    X(CFG_DATASTORE_ID)                                                                                                \
+    X(CFG_DATA_ACCESS_ROLE_ARN)                                                                                        \
+    X(CFG_MAX_POOL_CONNECTIONS)                                                                                        \
+    X(CFG_UPLOAD_CONCURRENCY)                                                                                          \
+    X(CFG_MULTIPART_ABOVE_MB)                                                                                          \
+    X(CFG_MULTIPART_PART_MB)                                                                                           \
+    X(CFG_MULTIPART_PARALLEL)                                                                                          \
+    X(CFG_AWS_CONNECT_MS)                                                                                              \
+    X(CFG_AWS_STALL_S)                                                                                                 \
+    X(CFG_AWS_CALL_S)                                                                                                  \
+    X(CFG_S3_PATH_STYLE)                                                                                               \
+    X(CFG_ENDPOINT_S3)                                                                                                 \
+    X(CFG_ENDPOINT_AHI)                                                                                                \
+    X(CFG_ENDPOINT_STS)                                                                                                \
+    X(CFG_ENDPOINT)                                                                                                    \
+    X(CFG_CA_BUNDLE)                                                                                                   \
+    X(CFG_ACCESS_KEY_ID)                                                                                               \
+    X(CFG_SECRET_ACCESS_KEY)                                                                                           \
+    X(CFG_SESSION_TOKEN)                                                                                               \
+    X(CFG_AWS_PROFILE)
 
 #endif

@@ -226,6 +226,63 @@ static void sections_rule_single_peers(void **in)
     assert_null(config_problem(f->config, 3));
 }
 
+static void destinations_are_settings_of_their_own(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    char words[60];
+    (void)setenv("AWS_ACCESS_KEY_ID", "EVERYBODY", 1);
+    assert_int_equal(load(f, "dicom_bucket = all\naws_secret_access_key = s\n[destination MR]\nfor_calling_ae = MR*, XA1\nfor_modality = MR\ndicom_bucket = mr\n"
+                             "aws_profile = mr\n[ae MR1]\nmaximum_object_mb = 3\n[Destination archive]\nfor_called_ae = ARCHIVE\n"
+                             "destination_kind = S3\n[destination spare]\ndicom_bucket = spare\n", &e), 0);
+    const struct config *c = f->config;
+    assert_ptr_equal(config_destination_at(c, 0), c);
+    assert_string_equal(config_destination_name(c), "default");
+    assert_null(config_destination_at(c, 4));
+    const struct config *mr = config_destination_named(c, "MR");
+    assert_ptr_equal(mr, config_destination_at(c, 1));
+    assert_string_equal(config_text(mr, CFG_DICOM_BUCKET), "mr");
+    assert_string_equal(config_origin(mr, CFG_DICOM_BUCKET), "storescp.conf line 6");
+    assert_string_equal(config_text(mr, CFG_S3_PREFIX), "storescp");
+    assert_string_equal(config_text(mr, CFG_ACCESS_KEY_ID), ""); /* its profile would be nothing beside everybody's keys */
+    assert_string_equal(config_text(mr, CFG_SECRET_ACCESS_KEY), "");
+    assert_string_equal(config_text(c, CFG_ACCESS_KEY_ID), "EVERYBODY");
+    assert_string_equal(config_home(mr), config_home(c));
+    assert_int_equal(config_destination_kind(mr), KIND_HEALTHIMAGING);
+    assert_int_equal(config_destination_kind(config_destination_named(c, "archive")), KIND_S3);
+    assert_string_equal(config_text(config_destination_named(c, "archive"), CFG_ACCESS_KEY_ID), "EVERYBODY");
+    assert_string_equal(config_destination_words(mr, words, sizeof words), "[destination MR] ");
+    assert_string_equal(config_destination_words(c, words, sizeof words), "");
+    assert_null(config_destination_named(c, "mr"));
+    /* all that a section gives must fit; the first that fits; a section that says nothing gets nothing */
+    assert_string_equal(config_destination_name(config_destination_for(c, " MR7 ", "STORESCP", "MR")), "MR");
+    assert_string_equal(config_destination_name(config_destination_for(c, "XA1", "ARCHIVE", "MR")), "MR");
+    assert_string_equal(config_destination_name(config_destination_for(c, "MR7", "ARCHIVE", "CT")), "archive");
+    assert_string_equal(config_destination_name(config_destination_for(c, "MR7", "STORESCP", "")), "default");
+    /* a destination is no rule for AE titles */
+    assert_null(config_for_ae(c, "archive"));
+    assert_non_null(config_for_ae(c, "MR1"));
+    (void)unsetenv("AWS_ACCESS_KEY_ID");
+}
+
+static void wrong_destinations_are_named_by_their_line(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    static const char *const says[] = {"line 1) says who goes to one destination", "line 3: the destination `default`", "line 5: [destination a b] needs a name",
+                                       "line 7: scp_port cannot be set for single destinations", "line 11: there is a [destination x] already",
+                                       "line 13): \"ftp\" is none of", "line 15: [destination] needs a name"};
+    assert_int_equal(load(f, "for_modality = CT\n[destination Default]\ns3_prefix = a\n[destination a b]\ns3_prefix = b\n[destination y]\nscp_port = 1\n"
+                             "[destination x]\ns3_prefix = q\n[destination X]\ns3_prefix = c\n[destination x]\ndestination_kind = ftp\n[destination]\ns3_prefix = d\n",
+                          &e), ERR_CONFIG);
+    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++) {
+        if (!config_problem(f->config, i) || !strstr(config_problem(f->config, i), says[i])) {
+            fail_msg("\"%s\" does not say \"%s\"", config_problem(f->config, i) ? config_problem(f->config, i) : "", says[i]);
+        }
+    }
+    assert_null(config_problem(f->config, sizeof says / sizeof says[0]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +293,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_long_list_is_kept_whole, set_up, tear_down),
         cmocka_unit_test(patterns_fit_whole_titles),
         cmocka_unit_test_setup_teardown(sections_rule_single_peers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(destinations_are_settings_of_their_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_destinations_are_named_by_their_line, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
