@@ -35,6 +35,19 @@ static void person_name(char *out, size_t size)
     }
 }
 
+int open_for_person(struct state **state, const struct request *q, struct err *e)
+{
+    char name[48];
+    int rc = state_open_readonly(state, q->home, e); /* never creates: a wrong --home must not make an installation */
+    state_close(state);
+    rc = rc == 0 ? state_open(state, q->home, e) : rc;
+    if (rc == 0) {
+        person_name(name, sizeof name);
+        state_person(*state, name);
+    }
+    return rc;
+}
+
 /* ---- retry ------------------------------------------------------------------------------------------------------------------- */
 
 struct moving {
@@ -120,16 +133,11 @@ static int drop_one(struct act *a, const char *who, struct err *e)
 static int act(struct act *a, struct request *q, bool may_be_all, int (*one)(struct act *a, const char *who, struct err *e), struct err *e)
 {
     struct table found = {0};
-    char name[48];
     a->q = q;
-    int rc = state_open_readonly(&a->state, q->home, e); /* never creates: a wrong --home must not make an installation */
-    state_close(&a->state);
-    rc = rc == 0 ? state_open(&a->state, q->home, e) : rc;
+    int rc = open_for_person(&a->state, q, e);
     if (rc != 0) {
         return rc;
     }
-    person_name(name, sizeof name);
-    state_person(a->state, name);
     if (may_be_all && strcmp(q->args[0], "ALL") == 0) {
         rc = one(a, "ALL", e);
     } else {
@@ -162,6 +170,13 @@ int command_retry(struct request *q)
 {
     struct err e = {0};
     struct act a = {0};
+    if (q->job) {
+        return give_up_job(q);
+    }
+    if (q->reason) {
+        (void)complain("--reason belongs to --job here");
+        return EXIT_USAGE;
+    }
     int rc = act(&a, q, true, retry_one, &e);
     return end(&a, rc, &e, "are tried again; `storescpctl status` shows how it goes", "can be tried again: only quarantined and failed instances can be");
 }

@@ -22,7 +22,7 @@ struct request {
     struct config *config; /* always there; may have problems */
     const char *home;
     bool config_is_bad;
-    bool json, accept, spool_only, name_only;
+    bool json, accept, spool_only, name_only, job;
     const char *reason;      /* or NULL */
     long long limit;         /* 0: not given */
     int counts[STAGE_COUNT]; /* --receivers N ...; -1: not given */
@@ -84,6 +84,12 @@ bool rebuild_is_unfinished(const char *home);
 
 /* state_open_readonly(), or a sentence that says which home has no database. */
 int open_for_reading(struct state **state, const char *home, struct err *e);
+/* The database, for writing, in the name of the person who called; an installation that is not there is not made. */
+int open_for_person(struct state **state, const struct request *q, struct err *e);
+/* `retry BATCH --job`: the import job of a batch that does not end is given up. Returns an exit code. */
+int give_up_job(struct request *q);
+/* What a person should know of import jobs that do not end, as sentences. */
+void jobs_warn(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx);
 
 /* What to do about a worker whose status is "waiting: CODE: ...". */
 const char *waiting_remedy(const char *status);

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32, OPT_NAME_ONLY = 64 };
+enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32, OPT_NAME_ONLY = 64, OPT_JOB = 128 };
 
 static const struct command {
     const char *name;
@@ -35,8 +35,11 @@ static const struct command {
      "everything known about an instance, study or batch", "An instance with its history. Exit code 1 if nothing matches."},
     {"why", command_why, 1, 1, 0, "why ID|UID|ACCESSION", "one plain story: where it is, what happened, what to do",
      "Exit code 1 if nothing matches."},
-    {"retry", command_retry, 1, 1, OPT_ACCEPT, "retry ID|STUDY|ALL [--accept]", "try quarantined and failed instances again",
-     "--accept: take them even if another content with the same SOP Instance UID is here."},
+    {"retry", command_retry, 1, 1, OPT_ACCEPT | OPT_JOB | OPT_REASON, "retry ID|STUDY|ALL [--accept] | BATCH --job [--reason TEXT]",
+     "try quarantined and failed instances again",
+     "--accept: take them even if another content with the same SOP Instance UID is here.\n"
+     "--job: give up the batch's import job, which runs longer than import_job_s: what its results say holds, the other images go into a new\n"
+     "job. Look at the job in HealthImaging before: if it still imports them, they are imported twice."},
     {"hold", command_hold, 1, 1, OPT_REASON, "hold ID|STUDY [--reason TEXT]", "let instances wait until `release`",
      "What is not yet in an import job stays where it is; its batch waits too. New instances of the study are not held."},
     {"release", command_release, 1, 1, 0, "release ID|STUDY", "let held instances go on", "Exit code 1 if none was held."},
@@ -108,6 +111,9 @@ static int parse(int argc, char **argv, struct request *q, const char **home, co
         } else if (strcmp(a, "--accept") == 0) {
             q->accept = true;
             used |= OPT_ACCEPT;
+        } else if (strcmp(a, "--job") == 0) {
+            q->job = true;
+            used |= OPT_JOB;
         } else if (strcmp(a, "--reason") == 0 && next && next[0]) {
             q->reason = argv[++i];
             used |= OPT_REASON;

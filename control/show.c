@@ -30,6 +30,12 @@ static void say_who_waits(const struct request *q, struct state *s)
     table_clear(&t);
 }
 
+static void say_sentence(void *ctx, const char *sentence)
+{
+    (void)ctx;
+    table_print_sentence(sentence, 0, stdout);
+}
+
 /* One report as a table or as JSON. */
 static int print_report(const struct request *q, const struct layout *l)
 {
@@ -52,6 +58,7 @@ static int print_report(const struct request *q, const struct layout *l)
         table_print(&t, l->hidden, NULL, l->detail, stdout);
     }
     if (rc == 0 && !q->json && strcmp(l->report, "stuck") == 0) {
+        jobs_warn(state, say_sentence, NULL);
         say_who_waits(q, state);
     }
     table_clear(&t);

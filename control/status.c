@@ -14,7 +14,7 @@ static const char *const batch_states[] = {"open", "closed", "starting", "runnin
 enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_states / sizeof batch_states[0] };
 
 struct picture {
-    struct table status, workers, batches; /* as the database tells */
+    struct table status, workers, batches, overdue; /* as the database tells */
     struct living living[WORKERS_MAX];
     size_t living_count;
     size_t alive[STAGE_COUNT];
@@ -162,6 +162,8 @@ static int look(struct picture *p, const struct request *q)
         rc = rc == 0 ? table_load(&p->workers, state, "workers", NULL, 10000, &e) : rc;
         rc = rc == 0 ? table_load(&p->batches, state, "batches", NULL, 100, &e) : rc;
         commitments_warn(state, warn_sentence, p);
+        jobs_warn(state, warn_sentence, p);
+        rc = rc == 0 ? table_load(&p->overdue, state, "overdue", NULL, 10000, &e) : rc;
     }
     state_close(&state);
     if (rc != 0) {
@@ -198,6 +200,8 @@ static int print_json(const struct picture *p, const struct request *q)
         (void)json_object_set_new(json_object_get(root, "batches"), batch_states[i],
                                   json_integer(value_of(&p->batches, "state", batch_states[i], "count")));
     }
+    (void)json_object_set_new(root, "jobs", json_pack("{s:I, s:I}", "running", (json_int_t)(value_of(&p->batches, "state", "starting", "count") +
+                                                      value_of(&p->batches, "state", "running", "count")), "overdue", (json_int_t)p->overdue.rows));
     for (int i = 0; i < STAGE_COUNT; i++) {
         json_t *alive = json_array();
         for (size_t k = 0; k < p->living_count; k++) {
@@ -280,6 +284,7 @@ int command_status(struct request *q)
     table_clear(&p.status);
     table_clear(&p.workers);
     table_clear(&p.batches);
+    table_clear(&p.overdue);
     /* a home where nothing ran yet is no problem; a database that cannot be read is one */
     return rc != 0 && rc != ERR_NOT_FOUND ? EXIT_PROBLEM : code;
 }

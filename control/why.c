@@ -20,6 +20,7 @@ static const struct {
     {ERR_DISK_FULL, "free space or enlarge the spool's disk; it goes on by itself; at once: `storescpctl retry %s`"},
     {ERR_IMPORT_JOB_FAILED, "look at the job: `storescpctl show %s`; when its cause is healed: `storescpctl retry` with the same id"},
     {ERR_IMPORT_REFUSED, "HealthImaging's words are above; when it would take the file now: `storescpctl retry %s`"},
+    {ERR_IMPORT_OVERDUE, "look at the job in HealthImaging; it is followed on. To give it up and import its images anew: `storescpctl retry %s --job`"},
     {ERR_AWS_CLOCK, "run a time service (chrony) on this machine; it goes on by itself; ended ones: `storescpctl retry %s`"},
 };
 
@@ -208,7 +209,9 @@ static int say_batch(struct state *s, const char *batch, const char *id, struct 
         const char *status = table_get(&t, 0, "jobStatus");
         (void)printf("%s%s.\n", status ? " " : "", status ? text_printable(status, clean, sizeof clean) : "");
         say_line(&t, "message", "HealthImaging says");
-        say_error(&t, "error_code", "error_text", "", id);
+        const char *error = table_get(&t, 0, "error_code");
+        bool is_overdue = error && err_code_of(error) == ERR_IMPORT_OVERDUE; /* what a person does is about the batch then */
+        say_error(&t, "error_code", "error_text", "", is_overdue ? batch : id);
         if (state && strcmp(state, "open") == 0) {
             (void)printf("It takes more of its study until batch_quiet_ms have passed without one; the last came %s. Then its job starts.\n",
                          text_time(table_number(&t, 0, "last_added_ms"), when, sizeof when));

@@ -9,7 +9,10 @@
 
 #include <string.h>
 
-enum { UNKNOWN_MAX = 10 }; /* answers "no such job", over several minutes, before the job counts as gone */
+enum {
+    UNKNOWN_MAX = 10,             /* answers "no such job", over several minutes, before the job counts as gone */
+    SLOWER = 12, SLOW_MS = 600000 /* how much more seldom an overdue job is looked at, and how seldom at most */
+};
 
 static void job_ended(struct importer *m, struct state_batch *b, const struct ahi_job *job)
 {
@@ -24,17 +27,52 @@ static void job_ended(struct importer *m, struct state_batch *b, const struct ah
         return;
     }
     bool failed = strcmp(job->status, "COMPLETED") != 0;
-    log_write(failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "import_job_ended", "batch=%s job=%s status=%s took_ms=%lld%s%s", b->id, b->job_id,
+    log_write(failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "import_job_ended", "batch=%s job=%s status=%s took_ms=%lld%s%s%s", b->id, b->job_id,
               job->status, (long long)(ended - (b->submitted_ms ? b->submitted_ms : ended)), failed ? " remedy=\"the job's message: storescpctl show " : "",
-              failed ? b->id : "");
+              failed ? b->id : "", failed ? "\"" : "");
     if (m->start.why.code == ERR_AWS_QUOTA) { /* a place is free */
         m->start.until_ms = 0;
+    }
+}
+
+/* A job that does not end is neither ended (HealthImaging has no call for that) nor started again by itself: it may still import, and a second
+ * import costs money and makes versions. A person is told, once, and decides: `storescpctl retry BATCH --job`. */
+static bool is_overdue(const struct importer *m, const struct state_batch *b)
+{
+    int64_t since = b->submitted_ms ? b->submitted_ms : b->called_ms;
+    return since > 0 && clock_wall_ms() - since > config_int(m->config, CFG_IMPORT_JOB_S) * 1000;
+}
+
+static void overdue(struct importer *m, struct state_batch *b, const struct ahi_job *job)
+{
+    struct err e = {0};
+    struct err why = {0};
+    bool first = false;
+    int64_t now = clock_wall_ms();
+    int64_t setting = config_int(m->config, CFG_IMPORT_POLL_MS);
+    int64_t slow = setting * SLOWER < SLOW_MS ? setting * SLOWER : SLOW_MS;
+    int64_t since = b->submitted_ms ? b->submitted_ms : b->called_ms;
+    (void)err_set(&why, ERR_IMPORT_OVERDUE, 0, "import job %s is still %s after %lld s, longer than import_job_s (%lld s); %lld of %d places of "
+                  "import_running_max are taken, one of them by it", b->job_id, job->status, (long long)((now - since) / 1000),
+                  config_int(m->config, CFG_IMPORT_JOB_S), (long long)b->jobs_count, m->limits.running_max);
+    int64_t next = now + importer_poll_ms(slow > setting ? slow : setting, b->jobs_count, random_u32());
+    int rc = state_batch_overdue(m->state, b, job->status, &why, next, &first, &e);
+    if (rc == 0 && first) {
+        log_error("import_job_overdue", "batch=%s job=%s status=%s instances=%lld reason=\"%s\" effect=\"it is looked at more seldom, nothing else\" "
+                  "remedy=\"look at the job in HealthImaging; to give it up and import its images anew: storescpctl retry %s --job\"",
+                  b->id, b->job_id, job->status, (long long)b->instance_count, why.text, b->id);
+    } else if (rc != 0 && rc != ERR_FENCED) {
+        importer_give_back(m, b);
     }
 }
 
 static void still_running(struct importer *m, struct state_batch *b, const struct ahi_job *job)
 {
     struct err e = {0};
+    if (is_overdue(m, b)) {
+        overdue(m, b, job);
+        return;
+    }
     int64_t wait = importer_poll_ms(config_int(m->config, CFG_IMPORT_POLL_MS), b->jobs_count, random_u32());
     int rc = state_batch_defer(m->state, b, job->status, NULL, clock_wall_ms() + wait, &e);
     if (rc != 0 && rc != ERR_FENCED) {

@@ -235,11 +235,11 @@ static int finish(struct reading *r, struct err *e)
     bool odd = left > 0 || r->refused || r->again || r->bad || r->foreign || !r->manifest.present || !results_manifest_adds_up(&r->manifest);
     log_write(odd ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "batch_reconciled",
               "batch=%s job=%s status=%s scanned=%lld imported=%lld warned=%lld not_primary=%lld refused=%lld server_errors=%lld unmentioned=%d "
-              "bad_lines=%lld foreign_files=%lld manifest=%s%s%s",
+              "bad_lines=%lld foreign_files=%lld manifest=%s%s%s%s",
               r->b->id, r->b->job_id, r->b->job_status, (long long)r->manifest.scanned, (long long)r->imported, (long long)r->warned,
               (long long)r->not_primary, (long long)r->refused, (long long)r->again, left, (long long)r->bad, (long long)r->foreign,
               !r->manifest.present ? "missing" : results_manifest_adds_up(&r->manifest) ? "adds_up" : "does_not_add_up",
-              r->refused || left ? " remedy=\"each instance says why: storescpctl show " : "", r->refused || left ? r->b->id : "");
+              r->refused || left ? " remedy=\"each instance says why: storescpctl show " : "", r->refused || left ? r->b->id : "", r->refused || left ? "\"" : "");
     return 0;
 }
 

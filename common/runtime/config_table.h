@@ -178,6 +178,8 @@
       "import jobs that run at one time (HealthImaging's quota per data store)")                                       \
     X(CFG_IMPORT_POLL_MS, "import_poll_ms", "", INT, "5000", 50, 3600000, "ms",                                        \
       "time between two looks at a running job, before jitter")                                                        \
+    X(CFG_IMPORT_JOB_S, "import_job_s", "", INT, "14400", 1, 31536000, "s",                                            \
+      "an import job that runs longer is told to a person and looked at more seldom; it is neither ended nor repeated")  \
     X(CFG_IMPORT_ATTEMPTS, "import_attempts", "", INT, "5", 1, 1000, "count",                                          \
       "import jobs that may fail on an instance before it counts as failed")                                           \
     /* destinations */                                                                                                 \
@@ -279,6 +281,7 @@
     X(CFG_IMPORT_START_BURST)                                                                                          \
     X(CFG_IMPORT_RUNNING_MAX)                                                                                          \
     X(CFG_IMPORT_POLL_MS)                                                                                              \
+    X(CFG_IMPORT_JOB_S)                                                                                                \
     X(CFG_IMPORT_ATTEMPTS)                                                                                             \
     X(CFG_AWS_REGION)                                                                                                  \
     X(CFG_DICOM_BUCKET)                                                                                                \

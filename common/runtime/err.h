@@ -83,7 +83,8 @@ enum err_class {
     X(ERR_IMPORT_SERVER, 81, "IMPORT_SERVER_ERROR", ERR_CLASS_RETRY_BACKOFF, "HealthImaging failed on this file")      \
     X(ERR_IMPORT_JOB_FAILED, 82, "IMPORT_JOB_FAILED", ERR_CLASS_RETRY_BACKOFF, "the import job failed")                \
     X(ERR_IMPORT_UNKNOWN, 83, "IMPORT_RESULT_UNKNOWN", ERR_CLASS_RETRY_BACKOFF,                                        \
-      "the job ended and its results do not mention this file")
+      "the job ended and its results do not mention this file")                                                        \
+    X(ERR_IMPORT_OVERDUE, 84, "IMPORT_OVERDUE", ERR_CLASS_PEER_DOWN, "the import job runs longer than import_job_s")
 
 enum err_code {
 #define ERR_ENUM(code, number, name, class, sentence) code = -(number),

@@ -38,6 +38,7 @@ CREATE TABLE instance (
   file_crc32c INTEGER NOT NULL, data_crc32c INTEGER NOT NULL, sha256 TEXT,
   twin TEXT, accept_other_content INTEGER NOT NULL DEFAULT 0,
   wait_until_ms INTEGER, -- until then its sender waits for the import
+  urgent INTEGER NOT NULL DEFAULT 0, -- its batch does not wait for others
   batch TEXT, s3_key TEXT, etag TEXT,
   job_id TEXT, image_set_id TEXT, image_set_version INTEGER, is_primary INTEGER,
   received_ms INTEGER NOT NULL, validated_ms INTEGER, uploaded_ms INTEGER, importing_ms INTEGER, ended_ms INTEGER,
@@ -79,8 +80,12 @@ CREATE INDEX event_instance ON event (instance) WHERE instance IS NOT NULL;
 CREATE INDEX event_batch ON event (batch) WHERE instance IS NULL;
 
 CREATE TABLE batch (
-  id TEXT PRIMARY KEY, study_uid TEXT NOT NULL,
+  id TEXT PRIMARY KEY, study_uid TEXT, -- NULL: small studies share it, see v_batch_study
   state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closed', 'starting', 'running', 'reconciling', 'done')),
+  urgent INTEGER NOT NULL DEFAULT 0, -- closes soon, starts before others
+  split_of TEXT, -- takes a part of what was in that batch, whose job failed, and nothing else
+  held_left INTEGER NOT NULL DEFAULT 0, -- held instances that left it after they were uploaded
+  overdue_ms INTEGER, -- its job runs longer than import_job_s: noticed then
   instance_count INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,
   opened_ms INTEGER NOT NULL, last_added_ms INTEGER NOT NULL, closed_ms INTEGER, ended_ms INTEGER,
   attempts INTEGER NOT NULL DEFAULT 0, next_attempt_ms INTEGER NOT NULL DEFAULT 0,
@@ -93,6 +98,14 @@ CREATE INDEX batch_running ON batch (next_attempt_ms, id) WHERE state = 'running
 CREATE INDEX batch_reconciling ON batch (next_attempt_ms, id) WHERE state = 'reconciling' AND owner IS NULL;
 CREATE INDEX batch_job ON batch (state) WHERE state IN ('starting', 'running'); -- what counts against HealthImaging's quota
 CREATE INDEX batch_owner ON batch (owner) WHERE owner IS NOT NULL;
+CREATE INDEX batch_overdue ON batch (overdue_ms) WHERE state = 'running' AND overdue_ms IS NOT NULL;
+CREATE INDEX batch_urgent ON batch (last_added_ms) WHERE state = 'open' AND urgent = 1;
+
+-- How many instances of each study an open shared batch has taken; gone when it closes.
+CREATE TABLE shared_study (
+  batch TEXT NOT NULL, study_uid TEXT NOT NULL, instance_count INTEGER NOT NULL, PRIMARY KEY (batch, study_uid)) STRICT, WITHOUT ROWID;
+CREATE TRIGGER shared_batch_closed AFTER UPDATE OF state ON batch WHEN OLD.state = 'open' AND NEW.state <> 'open' AND NEW.study_uid IS NULL
+BEGIN DELETE FROM shared_study WHERE batch = NEW.id; END;
 
 -- One row for each import job: the columns of the commercial product's job table live on under their own names.
 CREATE TABLE import_job (
@@ -100,6 +113,8 @@ CREATE TABLE import_job (
   clientToken TEXT NOT NULL UNIQUE, jobName TEXT NOT NULL,
   jobId TEXT UNIQUE, jobStatus TEXT, submittedAt INTEGER, endedAt INTEGER,
   inputS3Uri TEXT NOT NULL, outputS3Uri TEXT NOT NULL, datastoreId TEXT, dataAccessRoleArn TEXT, message TEXT) STRICT;
+
+CREATE INDEX job_completed ON import_job (endedAt) WHERE jobStatus = 'COMPLETED'; -- does anything succeed?
 
 CREATE TABLE start_bucket (one INTEGER PRIMARY KEY CHECK (one = 1), tokens REAL NOT NULL, filled_ms INTEGER NOT NULL) STRICT;
 
@@ -169,6 +184,17 @@ SELECT state, count(*) AS instances, sum(file_bytes) AS bytes, sum(owner IS NOT 
   sum(held) AS held, datetime(min(changed_ms) / 1000, 'unixepoch') AS oldest_utc,
   (CAST(strftime('%s', 'now') AS INTEGER) * 1000 - min(changed_ms)) / 1000 AS oldest_seconds
 FROM instance WHERE state IN ('received', 'validated', 'uploaded', 'importing') GROUP BY state;
+
+-- Import jobs that run longer than import_job_s: each keeps one of import_running_max places.
+CREATE VIEW v_overdue AS
+SELECT b.id AS batch, j.jobId AS job, j.jobStatus AS job_status, b.study_uid, b.instance_count AS instances, j.datastoreId AS datastore,
+  datetime(j.submittedAt / 1000, 'unixepoch') AS submitted_utc, datetime(b.overdue_ms / 1000, 'unixepoch') AS noticed_utc,
+  (CAST(strftime('%s', 'now') AS INTEGER) * 1000 - j.submittedAt) / 1000 AS running_seconds
+FROM batch b INDEXED BY batch_overdue JOIN import_job j ON j.batch = b.id WHERE b.state = 'running' AND b.overdue_ms IS NOT NULL;
+
+-- The studies of a batch, of a shared one too.
+CREATE VIEW v_batch_study AS
+SELECT batch, study_uid, count(*) AS instances FROM instance WHERE batch IS NOT NULL GROUP BY batch, study_uid;
 
 CREATE VIEW v_instance_history AS
 SELECT e.instance, i.sop_instance_uid, i.study_uid, datetime(e.at_ms / 1000, 'unixepoch') AS at_utc, e.at_ms,

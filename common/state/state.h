@@ -219,6 +219,13 @@ int state_batch_refused(struct state *s, struct state_batch *b, const struct err
  * is RETRY_SOON, PEER_DOWN or CONFIG, or time ran out. job_status may be NULL. */
 int state_batch_defer(struct state *s, struct state_batch *b, const char *job_status, const struct err *why,
                       int64_t next_ms, struct err *e);
+/* Records a look at a job that runs longer than it should: as state_batch_defer(), but charges nothing and makes one event, the first time:
+ * then *first is true. */
+int state_batch_overdue(struct state *s, struct state_batch *b, const char *job_status, const struct err *why, int64_t next_ms, bool *first,
+                        struct err *e);
+/* A person gives up a job that is overdue: RUNNING -> RECONCILING, as if the job had ended without success: what its results say holds, the rest goes
+ * into new batches. ERR_NOT_FOUND: no such batch runs, or it is not overdue; ERR_BUSY: an importer has it in hand for a moment. */
+int state_job_give_up(struct state *s, const char *batch, const char *reason, struct err *e);
 /* RUNNING -> RECONCILING: the job ended. output_uri: where AHI says the results are. */
 int state_batch_ended(struct state *s, struct state_batch *b, const char *job_status, const char *message,
                       const char *output_uri, int64_t ended_ms, struct err *e);

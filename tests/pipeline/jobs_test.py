@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""jobs_test BUILD_DIR - import jobs that do not end, studies that are urgent, small studies that share a job, images that are held: what a hospital
+meets beside the plain way. The stand-in's word (jobs, imports) is compared with ours."""
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from harness import Installation, check, main, make_study, run_tool, same, say, until  # noqa: E402
+
+
+class Clinic(Installation):
+    seed = 7000
+
+    def send(self, count):
+        """-> SOP Instance UIDs of a new study that was sent"""
+        Clinic.seed += 1
+        paths = make_study(os.path.join(self.work, f'study{Clinic.seed}'), count, 2000, Clinic.seed)
+        code, output = run_tool('dcmsend', '--scan-directories', '127.0.0.1', str(self.port), os.path.dirname(paths[0]))
+        same(code, 0, f'dcmsend ({output.strip()[-300:]})')
+        return [os.path.basename(p)[:-4] for p in paths]
+
+    def restart_aws(self, job_ms):
+        self.stop_aws()
+        self.aws_options = ['--job-ms', str(job_ms)]
+        self.start_aws()
+
+
+def a_job_that_does_not_end(build):
+    """Told once, by log, status, stuck and why, with the place that it keeps; it is not repeated, and ends when HealthImaging ends it. The second is
+    given up by a person: one new job, and the images are imported."""
+    with Clinic(build, 'jobs-overdue', {'batch_quiet_ms': 200, 'import_job_s': 1}, aws_options=('--job-ms', '600000')) as it:
+        it.need_cloud()
+        it.start()
+        it.send(2)
+        until(lambda: it.query('SELECT 1 FROM v_overdue'), 15, 'the job is noticed')
+        batch, job = it.query('SELECT batch, job FROM v_overdue')[0]
+        status = it.status()
+        same(status['jobs'], {'running': 1, 'overdue': 1}, 'jobs in status --json')
+        told = [w for w in status['warnings'] if job in w and 'import_running_max' in w and f'retry {batch} --job' in w]
+        same(len(told), 1, f'warnings about the job {status["warnings"]}')
+        for text in (it.ctl('stuck'), it.ctl('why', batch), it.ctl('why', it.one('SELECT id FROM instance LIMIT 1'))):
+            check(f'retry {batch} --job' in re.sub(r'\s+', ' ', text), f'no remedy in: {text}')
+        it.restart_aws(300)
+        it.settle(2)
+        same(len(it.log_lines('import_job_overdue')), 1, 'lines in the log')
+        it.ctl('retry', batch, '--job', code=1)
+        it.restart_aws(600000)
+        it.send(1)
+        until(lambda: it.query('SELECT 1 FROM v_overdue'), 15, 'the second job is noticed')
+        batch = it.one('SELECT batch FROM v_overdue')
+        it.restart_aws(300)
+        it.fault({'operation': 'GetDICOMImportJob', 'action': 'error', 'times': 1})  # the person is sooner than the next look
+        it.ctl('retry', batch, '--job', '--reason', 'support said so')
+        it.settle(3)
+        same(it.one('SELECT jobStatus FROM import_job WHERE batch = ?', batch), 'GIVEN_UP', 'status of the job that was given up')
+        check('support said so' in it.one("SELECT note FROM event WHERE batch = ? AND instance IS NULL AND to_state = 'reconciling'", batch), 'who and why')
+        it.stop()
+        say('ok: a job that does not end')
+
+
+def test(build):
+    for part in (a_job_that_does_not_end,):
+        part(build)
+
+
+main(test)
