@@ -38,19 +38,6 @@ struct in_flight {
 
 /* ---- open, close --------------------------------------------------------------------------------------------------------------- */
 
-static int choose_endpoint(struct aws_client *c, enum aws_service service, enum config_key own, struct err *e)
-{
-    const char *url = config_text(c->config, own);
-    enum config_key key = url[0] ? own : CFG_ENDPOINT;
-    url = config_text(c->config, key);
-    struct err why = {0};
-    int rc = url[0] ? endpoint_parse(url, &c->endpoints[service], &why)
-                    : endpoint_of_region(service, config_text(c->config, CFG_AWS_REGION), &c->endpoints[service], &why);
-    return rc == 0     ? 0
-           : url[0] ? err_set(e, rc, 0, "%s (%s): %s", config_describe(key)->name, config_origin(c->config, key), why.text)
-                       : err_set(e, rc, 0, "%s", why.text);
-}
-
 int aws_client_open(struct aws_client **out, const struct config *config, struct err *e)
 {
     struct aws_client *c = calloc(1, sizeof *c);
@@ -65,9 +52,8 @@ int aws_client_open(struct aws_client **out, const struct config *config, struct
                                  .connect_ms = (long)config_int(config, CFG_AWS_CONNECT_MS),
                                  .stall_s = (long)config_int(config, CFG_AWS_STALL_S)};
     int rc = c->hash_buffer ? 0 : err_set(e, ERR_MEMORY, 0, "AWS client");
-    rc = rc ? rc : choose_endpoint(c, AWS_S3, CFG_ENDPOINT_S3, e);
-    rc = rc ? rc : choose_endpoint(c, AWS_MEDICAL_IMAGING, CFG_ENDPOINT_AHI, e);
-    rc = rc ? rc : credentials_open(&c->credentials, config, e);
+    rc = rc ? rc : aws_site_choose(config, &c->site, e);
+    rc = rc ? rc : credentials_open(&c->credentials, config, &c->site, e);
     rc = rc ? rc : http_open(&c->http, &limits, e);
     if (rc != 0) {
         aws_client_close(&c);
@@ -125,8 +111,8 @@ struct aws_call *aws_call_new(struct aws_client *c, enum aws_service service, co
     call->method = method;
     call->fd = -1;
     call->response_max = 1 << 20;
-    (void)snprintf(call->place.host, sizeof call->place.host, "%s", c->endpoints[service].host);
-    (void)snprintf(call->place.path, sizeof call->place.path, "%s", c->endpoints[service].base);
+    (void)snprintf(call->place.host, sizeof call->place.host, "%s", c->site.endpoints[service].host);
+    (void)snprintf(call->place.path, sizeof call->place.path, "%s", c->site.endpoints[service].base);
     sigv4_sha256_hex("", 0, call->payload_hash);
     return call;
 }
@@ -203,7 +189,7 @@ static int send_signed(struct in_flight *f, const struct sigv4_header *headers, 
             used++;
         }
     }
-    if (rc == 0 && asprintf(&url, "%s://%s%s%s%s", c->endpoints[call->service].tls ? "https" : "http", call->place.host, call->place.path,
+    if (rc == 0 && asprintf(&url, "%s://%s%s%s%s", c->site.endpoints[call->service].tls ? "https" : "http", call->place.host, call->place.path,
                             call->query ? "?" : "", call->query ? call->query : "") == -1) {
         url = NULL;
         rc = ERR_MEMORY;
@@ -271,7 +257,7 @@ static int sign_and_send(struct in_flight *f, struct err *e)
                                     .normalize = call->service != AWS_S3};
     struct sigv4_scope scope = {.access_key_id = keys->access_key_id,
                                 .secret_access_key = keys->secret_access_key,
-                                .region = config_text(c->config, CFG_AWS_REGION),
+                                .region = c->site.region,
                                 .service = endpoint_service_name(call->service),
                                 .amz_date = date};
     rc = sigv4_sign(&request, &scope, &result, e);
@@ -354,7 +340,7 @@ static bool try_again(struct in_flight *f, const struct http_response *r, struct
 
 static void map_error(const struct in_flight *f, const struct http_response *r, const struct error_body *said, struct aws_answer *a)
 {
-    const char *service = f->call->service == AWS_S3 ? "S3" : "HealthImaging";
+    const char *service = endpoint_service_title(f->call->service);
     char sentence[3 * 200 + 8];
     a->rc = aws_error_code(r->status, a->code);
     if (a->rc == 0) {
@@ -388,7 +374,7 @@ static void on_response(void *ctx, struct http_response *r)
         a.request_id[0] = '\0';
     }
     if (r->rc != 0) {
-        a.rc = err_set(&a.why, r->rc, 0, "%s %s: %s", s3 ? "S3" : "HealthImaging", f->call->operation, r->why.text);
+        a.rc = err_set(&a.why, r->rc, 0, "%s %s: %s", endpoint_service_title(f->call->service), f->call->operation, r->why.text);
     } else if (r->status < 200 || r->status > 299) {
         char type[120];
         (s3 ? error_body_xml : error_body_json)(r->body, r->body_bytes, &said);

@@ -45,30 +45,7 @@ static int (*const chain[])(struct credentials_source *s, struct plan *out, stru
 
 /* ---- open, close -------------------------------------------------------------------------------------------------------------------------- */
 
-static void shared_path(char *path, const char *variable, const char *below_home)
-{
-    const char *named = environment(variable);
-    const char *home = environment("HOME");
-    int n = named[0]  ? snprintf(path, CREDENTIALS_PATH_MAX, "%s", named)
-            : home[0] ? snprintf(path, CREDENTIALS_PATH_MAX, "%s/%s", home, below_home)
-                      : 0;
-    if (n <= 0 || n >= CREDENTIALS_PATH_MAX) {
-        path[0] = '\0';
-    }
-}
-
-static int choose_sts(struct credentials_source *s, struct err *e)
-{
-    enum config_key key = config_text(s->config, CFG_ENDPOINT_STS)[0] ? CFG_ENDPOINT_STS : CFG_ENDPOINT;
-    const char *url = config_text(s->config, key);
-    struct err why = {0};
-    int rc = url[0] ? endpoint_parse(url, &s->sts, &why) : endpoint_of_region(AWS_STS, config_text(s->config, CFG_AWS_REGION), &s->sts, &why);
-    return rc == 0     ? 0
-           : url[0] ? err_set(e, rc, 0, "%s (%s): %s", config_describe(key)->name, config_origin(s->config, key), why.text)
-                       : err_set(e, rc, 0, "%s", why.text);
-}
-
-int credentials_open(struct credentials_source **out, const struct config *config, struct err *e)
+int credentials_open(struct credentials_source **out, const struct config *config, const struct aws_site *site, struct err *e)
 {
     struct credentials_source *s = calloc(1, sizeof *s);
     if (!s) {
@@ -76,11 +53,11 @@ int credentials_open(struct credentials_source **out, const struct config *confi
     }
     s->config = config;
     s->child_fd = -1;
-    shared_path(s->credentials_path, "AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
-    shared_path(s->config_path, "AWS_CONFIG_FILE", ".aws/config");
+    s->sts = site->endpoints[AWS_STS];
+    (void)snprintf(s->region, sizeof s->region, "%s", site->region);
+    aws_shared_paths(s->credentials_path, s->config_path);
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* fails for no value that we give */
     int rc = plan_settings(s, &s->plan, e);
-    rc = rc < 0 ? rc : choose_sts(s, e);
     if (rc < 0) {
         credentials_close(&s);
         return rc;

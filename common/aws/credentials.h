@@ -21,6 +21,7 @@
 #ifndef STORESCP_AWS_CREDENTIALS_H
 #define STORESCP_AWS_CREDENTIALS_H
 
+#include "common/aws/site.h"
 #include "common/runtime/config.h"
 #include "common/runtime/err.h"
 
@@ -39,8 +40,8 @@ struct credentials {
 
 struct credentials_source;
 
-/* config is borrowed. ERR_CONFIG if the settings hold only one half of a key. Having no credentials yet is no error here. */
-int credentials_open(struct credentials_source **out, const struct config *config, struct err *e);
+/* config is borrowed, of site the region and STS are kept. ERR_CONFIG if the settings hold only one half of a key. Having no credentials yet is no error here. */
+int credentials_open(struct credentials_source **out, const struct config *config, const struct aws_site *site, struct err *e);
 void credentials_close(struct credentials_source **s);
 /* 0: *out is valid until the next call. CREDENTIALS_WAIT: a fetch is under way. ERR_AWS_CREDENTIALS tells where was looked; ERR_NETWORK and other
  * codes of the provider. */

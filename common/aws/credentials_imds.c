@@ -2,6 +2,7 @@
  * keys. A token holds six hours and is kept; a 401 throws it away. Source: EC2 user guide "Use the Instance Metadata Service", SDK reference
  * "IMDS credential provider". Only one attempt: on a machine that is no instance nobody answers, and a request waits for it. */
 #include "common/aws/credentials_internal.h"
+#include "common/aws/site.h"
 #include "common/runtime/runtime.h"
 
 #include <stdlib.h>
@@ -21,7 +22,7 @@ int plan_imds(struct credentials_source *s, struct plan *out, struct err *e)
     return strcasecmp(environment("AWS_EC2_METADATA_DISABLED"), "true") == 0 ? 0 : 1;
 }
 
-static int base_url(char *url, size_t size, struct err *e)
+int imds_base_url(char *url, size_t size, struct err *e)
 {
     const char *named = environment("AWS_EC2_METADATA_SERVICE_ENDPOINT");
     bool six = strcasecmp(environment("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"), "ipv6") == 0;
@@ -42,7 +43,7 @@ static int ask(struct credentials_source *s, int phase, const char *role, struct
     char base[600];
     char url[800];
     char line[TOKEN_MAX + 40];
-    int rc = base_url(base, sizeof base, e);
+    int rc = imds_base_url(base, sizeof base, e);
     if (rc != 0) {
         return rc;
     }

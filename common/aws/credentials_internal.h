@@ -18,7 +18,7 @@
 #include <sys/types.h>
 
 enum { PROVIDER_NOTHING = 0, PROVIDER_HAS = 1, PROVIDER_WAITS = 2 };
-enum { CREDENTIALS_PATH_MAX = 4096, ROLES_MAX = 4, REPLY_MAX = 65536, TOKEN_MAX = 16384 };
+enum { CREDENTIALS_PATH_MAX = SHARED_PATH_MAX, ROLES_MAX = 4, REPLY_MAX = 65536, TOKEN_MAX = 16384 };
 
 enum base { BASE_KEYS, BASE_WEB_IDENTITY, BASE_PROCESS, BASE_CONTAINER, BASE_IMDS, BASE_COUNT };
 
@@ -54,6 +54,7 @@ struct credentials_source {
     const struct config *config;
     char credentials_path[CREDENTIALS_PATH_MAX], config_path[CREDENTIALS_PATH_MAX];
     struct endpoint sts;
+    char region[64];
     int64_t offset_ms; /* server clock minus ours */
     /* what we have */
     struct credentials now;

@@ -124,7 +124,7 @@ static int begin_assume_role(struct credentials_source *s, struct err *e)
     size_t count = s->next.session_token[0] ? 4 : 3;
     struct sigv4_request request = {.method = "POST", .path = path, .query = "", .headers = signs, .header_count = count, .payload_hash = hash,
                                     .double_encode = true, .normalize = true};
-    struct sigv4_scope scope = {s->next.access_key_id, s->next.secret_access_key, config_text(s->config, CFG_AWS_REGION), "sts", date};
+    struct sigv4_scope scope = {s->next.access_key_id, s->next.secret_access_key, s->region, "sts", date};
     struct sigv4_result result = {0};
     int rc = sigv4_sign(&request, &scope, &result, e);
     if (rc != 0) {

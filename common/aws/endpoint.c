@@ -10,23 +10,101 @@
 
 enum { KEY_MAX = 1024 };
 
+/* ---- AWS's own endpoints -------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *signing_name, *title, *host;
+    bool gov_is_fips; /* in GovCloud the usual endpoint is the FIPS one */
+} services[AWS_SERVICE_COUNT] = {
+    [AWS_S3] = {"s3", "S3", "s3", false},
+    [AWS_MEDICAL_IMAGING] = {"medical-imaging", "HealthImaging", "medical-imaging", false},
+    [AWS_RUNTIME_MEDICAL_IMAGING] = {"medical-imaging", "HealthImaging", "runtime-medical-imaging", false},
+    [AWS_DICOM_MEDICAL_IMAGING] = {"medical-imaging", "HealthImaging", "dicom-medical-imaging", false},
+    [AWS_STS] = {"sts", "STS", "sts", true},
+    [AWS_SQS] = {"sqs", "SQS", "sqs", true},
+    [AWS_DYNAMODB] = {"dynamodb", "DynamoDB", "dynamodb", true},
+};
+
+/* The published partitions (partitions.json of the SDKs). A region belongs to the one whose beginning it has, with a word and a number behind; the rest is
+ * the first. Every partition that is published today has FIPS and dual stack, but for S3 in China. */
+static const struct partition {
+    const char *begins, *global; /* "aws-cn-global" is a region, too, for services without one */
+    const char *suffix, *dual_suffix;
+    bool s3_fips, is_gov;
+} partitions[] = {
+    {"", "aws-global", "amazonaws.com", "api.aws", true, false},
+    {"cn-", "aws-cn-global", "amazonaws.com.cn", "api.amazonwebservices.com.cn", false, false},
+    {"us-gov-", "aws-us-gov-global", "amazonaws.com", "api.aws", true, true},
+    {"eusc-de-", "", "amazonaws.eu", "api.amazonwebservices.eu", true, false},
+    {"us-iso-", "aws-iso-global", "c2s.ic.gov", "api.aws.ic.gov", true, false},
+    {"us-isob-", "aws-iso-b-global", "sc2s.sgov.gov", "api.aws.scloud", true, false},
+    {"eu-isoe-", "aws-iso-e-global", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", true, false},
+    {"us-isof-", "aws-iso-f-global", "csp.hci.ic.gov", "api.aws.hci.ic.gov", true, false},
+};
+
 const char *endpoint_service_name(enum aws_service service)
 {
-    return service == AWS_S3 ? "s3" : service == AWS_STS ? "sts" : "medical-imaging";
+    return services[service].signing_name;
 }
 
-int endpoint_of_region(enum aws_service service, const char *region, struct endpoint *out, struct err *e)
+const char *endpoint_service_title(enum aws_service service)
 {
-    size_t length = strlen(region);
-    if (length == 0 || length > 63 || strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != length || region[0] == '-') {
-        return err_set(e, ERR_CONFIG, 0, "aws_region: \"%.64s\" is no region; it is like us-east-1", region);
+    return services[service].title;
+}
+
+/* "west-1": a word, a hyphen, a number. */
+static bool is_word_and_number(const char *text)
+{
+    size_t word = strcspn(text, "-");
+    size_t digits = text[word] ? strspn(text + word + 1, "0123456789") : 0;
+    return word > 0 && digits > 0 && text[word + 1 + digits] == '\0';
+}
+
+static const struct partition *partition_of(const char *region)
+{
+    for (size_t i = 1; i < sizeof partitions / sizeof partitions[0]; i++) {
+        size_t length = strlen(partitions[i].begins);
+        if (strcmp(region, partitions[i].global) == 0 ||
+            (strncmp(region, partitions[i].begins, length) == 0 && is_word_and_number(region + length))) {
+            return &partitions[i];
+        }
     }
-    const char *suffix = strncmp(region, "cn-", 3) == 0 ? "amazonaws.com.cn" : "amazonaws.com";
+    return &partitions[0];
+}
+
+int endpoint_resolve(enum aws_service service, const struct endpoint_wish *wish, struct endpoint *out, struct err *e)
+{
+    const char *region = wish->region;
+    if (wish->url && wish->url[0]) {
+        return wish->fips || wish->dualstack
+                   ? err_set(e, ERR_CONFIG, 0, "\"%.100s\" and %s: that names an endpoint of AWS's own; only one of the two can count", wish->url,
+                             wish->fips ? "FIPS" : "dual stack")
+                   : endpoint_parse(wish->url, out, e);
+    }
+    size_t length = strlen(region);
+    if (length == 0 || length > 63 || strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != length || region[0] == '-' || region[length - 1] == '-') {
+        return err_set(e, ERR_CONFIG, 0, "\"%.64s\" is no region; it is like us-east-1", region);
+    }
+    const struct partition *p = partition_of(region);
+    if (service == AWS_S3 && wish->fips && !p->s3_fips) {
+        return err_set(e, ERR_CONFIG, 0, "S3 has no FIPS endpoint in %s", region);
+    }
+    if (service == AWS_S3 && strcmp(region, p->global) == 0) {
+        return err_set(e, ERR_CONFIG, 0, "no bucket lies in %s: name its region", region);
+    }
+    const char *host = services[service].host;
+    bool fips = wish->fips && (!p->is_gov || !services[service].gov_is_fips || wish->dualstack);
     memset(out, 0, sizeof *out);
     out->tls = true;
-    (void)snprintf(out->host, sizeof out->host, "%s.%s.%s", endpoint_service_name(service), region, suffix);
+    if (service == AWS_S3) { /* older than the other suffix: dual stack is a word in the name */
+        (void)snprintf(out->host, sizeof out->host, "%s%s.%s%s.%s", host, fips ? "-fips" : "", wish->dualstack ? "dualstack." : "", region, p->suffix);
+    } else {
+        (void)snprintf(out->host, sizeof out->host, "%s%s.%s.%s", host, fips ? "-fips" : "", region, wish->dualstack ? p->dual_suffix : p->suffix);
+    }
     return 0;
 }
+
+/* ---- custom ones ------------------------------------------------------------------------------------------------------------------ */
 
 static bool is_address(const char *host)
 {

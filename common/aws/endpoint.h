@@ -1,6 +1,7 @@
 /*
  * endpoint - where a service lives and how a bucket and key become host and path. Pure.
- * Sources: endpoint rule sets of S3 and HealthImaging (FIPS and dual-stack variants are not chosen), S3 "Virtual hosting of buckets".
+ * Sources: the endpoint rule sets of the API models and the published list of partitions (tests/pipeline/endpoint_rules_test.py compares), S3 user guide
+ * "Virtual hosting of buckets" and "Using dual-stack endpoints", FIPS endpoints of S3 and HealthImaging.
  */
 #ifndef STORESCP_AWS_ENDPOINT_H
 #define STORESCP_AWS_ENDPOINT_H
@@ -10,7 +11,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum aws_service { AWS_S3, AWS_MEDICAL_IMAGING, AWS_STS, AWS_SERVICE_COUNT };
+enum aws_service {
+    AWS_S3,
+    AWS_MEDICAL_IMAGING,         /* data stores and import jobs */
+    AWS_RUNTIME_MEDICAL_IMAGING, /* image sets */
+    AWS_DICOM_MEDICAL_IMAGING,   /* DICOMweb */
+    AWS_STS,
+    AWS_SQS,
+    AWS_DYNAMODB,
+    AWS_SERVICE_COUNT
+};
 
 struct endpoint {
     bool tls;
@@ -19,10 +29,19 @@ struct endpoint {
     bool is_address;
 };
 
-/* "s3", "medical-imaging", "sts": signing name and host name. Static storage. */
+/* The name in signatures: "s3", "medical-imaging" for all three of HealthImaging, "sts", "sqs", "dynamodb". Static storage, as the next. */
 const char *endpoint_service_name(enum aws_service service);
-/* AWS's own endpoint of a region. ERR_CONFIG if the region is no region's name. */
-int endpoint_of_region(enum aws_service service, const char *region, struct endpoint *out, struct err *e);
+/* For sentences: "S3", "HealthImaging", "STS", "SQS", "DynamoDB". */
+const char *endpoint_service_title(enum aws_service service);
+
+struct endpoint_wish {
+    const char *region;
+    const char *url; /* a custom endpoint, "" or NULL: AWS's own */
+    bool fips, dualstack;
+};
+/* AWS's own endpoint of a region in its partition, or the custom one. ERR_CONFIG: the region is no region's name, there is no such endpoint there, or a
+ * custom endpoint is wanted together with FIPS or dual stack. The text names no setting: the caller knows where the wish came from. */
+int endpoint_resolve(enum aws_service service, const struct endpoint_wish *wish, struct endpoint *out, struct err *e);
 /* "https://host[:port][/path]"; ERR_CONFIG: says what is wrong with it. */
 int endpoint_parse(const char *url, struct endpoint *out, struct err *e);
 

@@ -11,6 +11,7 @@
 #include "common/aws/endpoint.h"
 #include "common/aws/http.h"
 #include "common/aws/sigv4.h"
+#include "common/aws/site.h"
 
 #include <stdbool.h>
 
@@ -88,7 +89,7 @@ struct aws_client {
     const struct config *config;
     struct http *http;
     struct credentials_source *credentials;
-    struct endpoint endpoints[AWS_SERVICE_COUNT];
+    struct aws_site site;
     bool path_style;
     int64_t offset_ms;
     bool clock_told;

@@ -20,7 +20,7 @@ static int call_new(struct aws_client *c, const char *operation, const char *met
     if (!call) {
         return err_set(e, ERR_MEMORY, 0, "no memory for a request");
     }
-    int rc = endpoint_s3_place(&c->endpoints[AWS_S3], c->path_style, s3_bucket_of(c, bucket), key, &call->place, e);
+    int rc = endpoint_s3_place(&c->site.endpoints[AWS_S3], c->path_style, s3_bucket_of(c, bucket), key, &call->place, e);
     if (rc != 0) {
         aws_call_free(call);
         return rc;

@@ -536,7 +536,7 @@ int s3_multipart_begin(struct aws_client *c, const struct s3_multipart *m, s3_pu
     job->parts = calloc((size_t)plan.count, sizeof *job->parts);
     job->whole = EVP_MD_CTX_new();
     rc = job->parts && job->whole ? restart(job, e) : err_set(e, ERR_MEMORY, 0, "no memory for a transfer");
-    rc = rc ? rc : endpoint_s3_place(&c->endpoints[AWS_S3], c->path_style, s3_bucket_of(c, m->put.bucket), m->put.key, &job->place, e);
+    rc = rc ? rc : endpoint_s3_place(&c->site.endpoints[AWS_S3], c->path_style, s3_bucket_of(c, m->put.bucket), m->put.key, &job->place, e);
     if (rc == 0) {
         (void)snprintf(job->upload_id, sizeof job->upload_id, "%s", id);
         if (id[0]) {

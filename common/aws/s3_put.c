@@ -119,7 +119,7 @@ int s3_put_begin(struct aws_client *c, const struct s3_put *put, s3_put_done don
     s3_crc_text(put->crc32c, crc);
     aws_call_header(call, "x-amz-checksum-crc32c", "%s", crc);
     aws_call_header(call, "content-type", "application/dicom");
-    int rc = endpoint_s3_place(&c->endpoints[AWS_S3], c->path_style, s3_bucket_of(c, put->bucket), put->key, &call->place, e);
+    int rc = endpoint_s3_place(&c->site.endpoints[AWS_S3], c->path_style, s3_bucket_of(c, put->bucket), put->key, &call->place, e);
     rc = rc ? rc : s3_hash_begin(c, &job->hash, e);
     if (rc != 0) {
         job_free(job);

@@ -154,6 +154,9 @@ static void read_environment(struct config *c)
             used = settings[i].alias;
             value = getenv(used);
         }
+        if (value && used == settings[i].alias && strncmp(used, "AWS_ENDPOINT_URL", 16) == 0 && config_bool(c, CFG_IGNORE_ENDPOINTS)) {
+            continue; /* that row stands before these */
+        }
         /* the AWS SDKs' second name for the region */
         if (!value && i == CFG_AWS_REGION) {
             used = "AWS_DEFAULT_REGION";

@@ -193,7 +193,8 @@
     X(CFG_FOR_MODALITY, "for_modality", "", TEXT, "", 0, 1000, "list",                                                 \
       "only in a [destination] section: modalities (0008,0060) whose images go there")                                 \
     /* AWS */                                                                                                          \
-    X(CFG_AWS_REGION, "aws_region", "AWS_REGION", TEXT, "us-east-1", 1, 63, "region", "AWS region")                    \
+    X(CFG_AWS_REGION, "aws_region", "AWS_REGION", TEXT, "", 0, 63, "region",                                           \
+      "AWS region; empty: that of the profile, else that of the EC2 instance")                                         \
     X(CFG_DICOM_BUCKET, "dicom_bucket", "DICOM_BUCKET", TEXT, "", 0, 63, "bucket", "S3 bucket for the images")         \
     X(CFG_S3_PREFIX, "s3_prefix", "", TEXT, "storescp", 1, 200, "prefix", "key prefix of all batches")                 \
     X(CFG_OUTPUT_BUCKET, "output_bucket", "", TEXT, "", 0, 63, "bucket",                                               \
@@ -219,11 +220,22 @@
       "a request to AWS ends after this time; large bodies get more, 64 kB a second")                                  \
     X(CFG_S3_PATH_STYLE, "s3_path_style", "", BOOL, "false", 0, 0, "",                                                 \
       "put the bucket into the path instead of the host name (local servers)")                                         \
+    X(CFG_USE_FIPS, "use_fips", "AWS_USE_FIPS_ENDPOINT", BOOL, "false", 0, 0, "", "ask the FIPS endpoints of AWS's services")\
+    X(CFG_USE_DUALSTACK, "use_dualstack", "AWS_USE_DUALSTACK_ENDPOINT", BOOL, "false", 0, 0, "",                       \
+      "ask the endpoints that have IPv6 as well as IPv4")                                                              \
+    X(CFG_IGNORE_ENDPOINTS, "ignore_configured_endpoint_urls", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", BOOL, "false", 0,\
+      0, "", "of custom endpoints only those of storescp.conf count, not AWS_ENDPOINT_URL* and the shared files")      \
     X(CFG_ENDPOINT_S3, "endpoint_url_s3", "AWS_ENDPOINT_URL_S3", TEXT, "", 0, 500, "URL", "S3 endpoint")               \
     X(CFG_ENDPOINT_AHI, "endpoint_url_medical_imaging", "AWS_ENDPOINT_URL_MEDICAL_IMAGING", TEXT, "", 0, 500, "URL",   \
       "HealthImaging endpoint")                                                                                        \
+    X(CFG_ENDPOINT_DICOMWEB, "endpoint_url_dicom_medical_imaging", "AWS_ENDPOINT_URL_DICOM_MEDICAL_IMAGING", TEXT, "", \
+      0, 500, "URL", "HealthImaging endpoint for DICOMweb")                                                            \
     X(CFG_ENDPOINT_STS, "endpoint_url_sts", "AWS_ENDPOINT_URL_STS", TEXT, "", 0, 500, "URL", "STS endpoint")           \
-    X(CFG_ENDPOINT, "endpoint_url", "AWS_ENDPOINT_URL", TEXT, "", 0, 500, "URL", "endpoint of every AWS service")      \
+    X(CFG_ENDPOINT_SQS, "endpoint_url_sqs", "AWS_ENDPOINT_URL_SQS", TEXT, "", 0, 500, "URL", "SQS endpoint")           \
+    X(CFG_ENDPOINT_DYNAMODB, "endpoint_url_dynamodb", "AWS_ENDPOINT_URL_DYNAMODB", TEXT, "", 0, 500, "URL",            \
+      "DynamoDB endpoint")                                                                                             \
+    X(CFG_ENDPOINT, "endpoint_url", "AWS_ENDPOINT_URL", TEXT, "", 0, 500, "URL",                                       \
+      "endpoint of every AWS service; without it and its companions the profile's, else AWS's own")                    \
     X(CFG_CA_BUNDLE, "ca_bundle", "AWS_CA_BUNDLE", TEXT, "", 0, 1000, "file", "CA certificates for AWS endpoints")     \
     X(CFG_ACCESS_KEY_ID, "aws_access_key_id", "AWS_ACCESS_KEY_ID", TEXT, "", 0, 128, "", "access key")                 \
     X(CFG_SECRET_ACCESS_KEY, "aws_secret_access_key", "AWS_SECRET_ACCESS_KEY", SECRET, "", 0, 256, "", "secret key")   \

@@ -126,13 +126,14 @@ static void keys_rotated_under_a_running_stage(void **unused)
     struct config *config = NULL;
     struct credentials_source *s = NULL;
     const struct credentials *c = NULL;
+    const struct aws_site site = {.region = "us-east-1"};
     struct err e;
     (void)unused;
     const char *path = file("credentials", NULL);
     (void)setenv("AWS_SHARED_CREDENTIALS_FILE", path, 1);
     (void)setenv("AWS_CONFIG_FILE", file("config", NULL), 1);
     assert_int_equal(config_load(&config, directory, &e), 0);
-    assert_int_equal(credentials_open(&s, config, &e), 0); /* none yet: no error here */
+    assert_int_equal(credentials_open(&s, config, &site, &e), 0); /* none yet: no error here */
     assert_int_equal(credentials_get(s, &c, &e), ERR_AWS_CREDENTIALS);
     assert_non_null(strstr(e.text, path));
     (void)file("credentials", "[default]\naws_access_key_id = ONE\naws_secret_access_key = s1\n");
@@ -152,12 +153,12 @@ static void keys_rotated_under_a_running_stage(void **unused)
     /* settings win over files; half a key is refused at the start */
     (void)setenv("AWS_ACCESS_KEY_ID", "ENVIRONMENT", 1);
     assert_int_equal(config_load(&config, directory, &e), 0);
-    assert_int_equal(credentials_open(&s, config, &e), ERR_CONFIG);
+    assert_int_equal(credentials_open(&s, config, &site, &e), ERR_CONFIG);
     assert_non_null(strstr(e.text, "aws_secret_access_key"));
     config_free(&config);
     (void)setenv("AWS_SECRET_ACCESS_KEY", "s", 1);
     assert_int_equal(config_load(&config, directory, &e), 0);
-    assert_int_equal(credentials_open(&s, config, &e), 0);
+    assert_int_equal(credentials_open(&s, config, &site, &e), 0);
     assert_int_equal(credentials_get(s, &c, &e), 0);
     assert_string_equal(c->access_key_id, "ENVIRONMENT");
     credentials_close(&s);

@@ -44,6 +44,7 @@ static int before_each(void **unused)
     (void)setenv("AWS_SHARED_CREDENTIALS_FILE", file("credentials", NULL), 1);
     (void)setenv("AWS_CONFIG_FILE", file("config", NULL), 1);
     (void)setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
+    (void)setenv("AWS_REGION", "us-east-1", 1);
     return 0;
 }
 
@@ -58,7 +59,9 @@ static void open_source(struct fixture *f)
 {
     memset(f, 0, sizeof *f);
     assert_int_equal(config_load(&f->config, home, &f->e), 0);
-    assert_int_equal(credentials_open(&f->source, f->config, &f->e), 0);
+    struct aws_site site;
+    assert_int_equal(aws_site_choose(f->config, &site, &f->e), 0);
+    assert_int_equal(credentials_open(&f->source, f->config, &site, &f->e), 0);
 }
 
 static void close_source(struct fixture *f)
