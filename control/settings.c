@@ -1,4 +1,5 @@
 /* settings - `config`: every setting, its effective value, where that comes from, and what is wrong in words. */
+#include "common/aws/site.h"
 #include "control/control.h"
 
 #include <jansson.h>
@@ -63,6 +64,25 @@ static void print_words(void *ctx, bool serious, const char *sentence)
     (void)complain("%s", sentence);
 }
 
+/* A region that no setting names comes from elsewhere: which, and from where? */
+static void region_look_at(const struct config *d, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
+{
+    struct aws_site site;
+    struct err e = {0};
+    char words[CONFIG_DESTINATION_SIZE + 20];
+    char sentence[sizeof e.text + 100];
+    if (config_text(d, CFG_AWS_REGION)[0]) {
+        return;
+    }
+    (void)config_destination_words(d, words, sizeof words);
+    if (aws_site_choose(d, &site, &e) != 0) {
+        (void)snprintf(sentence, sizeof sentence, "%s%s", words, e.text);
+    } else {
+        (void)snprintf(sentence, sizeof sentence, "%saws_region is not set: it is %s (%s)", words, site.region, site.region_origin);
+    }
+    say(ctx, false, sentence);
+}
+
 /* What AWS needs and nobody has set. No mistake: a receiver may stand before there is an account; but a person wants to know. */
 static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
 {
@@ -85,11 +105,22 @@ static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool 
                 say(ctx, false, sentence);
             }
         }
+        if (to != KIND_DICOMWEB) {
+            region_look_at(d, say, ctx);
+        }
         if (n > 0 && !config_text(d, CFG_FOR_CALLING_AE)[0] && !config_text(d, CFG_FOR_CALLED_AE)[0] && !config_text(d, CFG_FOR_MODALITY)[0]) {
             (void)snprintf(sentence, sizeof sentence, "%ssets none of for_calling_ae, for_called_ae, for_modality: nothing goes there by itself",
                            config_destination_words(d, words, sizeof words));
             say(ctx, false, sentence);
         }
+    }
+    if (!config_text(c, CFG_AWS_REGION)[0]) {
+        struct aws_site site;
+        struct err e = {0};
+        char sentence[sizeof e.text + 80];
+        int rc = aws_site_choose(c, &site, &e);
+        (void)snprintf(sentence, sizeof sentence, rc ? "%s%s%s" : "aws_region is not set: it is %s (%s)", rc ? e.text : site.region, rc ? "" : site.region_origin, "");
+        say(ctx, false, sentence);
     }
 }
 

@@ -59,6 +59,7 @@ int aws_client_open(struct aws_client **out, const struct config *config, struct
         aws_client_close(&c);
         return rc;
     }
+    log_info("aws_region", "region=%s from=\"%s\" s3=%s", c->site.region, c->site.region_origin, c->site.endpoints[AWS_S3].host);
     *out = c;
     return 0;
 }

@@ -311,9 +311,15 @@
     X(CFG_AWS_STALL_S)                                                                                                 \
     X(CFG_AWS_CALL_S)                                                                                                  \
     X(CFG_S3_PATH_STYLE)                                                                                               \
+    X(CFG_USE_FIPS)                                                                                                    \
+    X(CFG_USE_DUALSTACK)                                                                                               \
+    X(CFG_IGNORE_ENDPOINTS)                                                                                            \
     X(CFG_ENDPOINT_S3)                                                                                                 \
     X(CFG_ENDPOINT_AHI)                                                                                                \
+    X(CFG_ENDPOINT_DICOMWEB)                                                                                           \
     X(CFG_ENDPOINT_STS)                                                                                                \
+    X(CFG_ENDPOINT_SQS)                                                                                                \
+    X(CFG_ENDPOINT_DYNAMODB)                                                                                           \
     X(CFG_ENDPOINT)                                                                                                    \
     X(CFG_CA_BUNDLE)                                                                                                   \
     X(CFG_ACCESS_KEY_ID)                                                                                               \
