@@ -74,11 +74,11 @@ static void region_look_at(const struct config *d, void (*say)(void *ctx, bool s
     if (config_text(d, CFG_AWS_REGION)[0]) {
         return;
     }
-    (void)config_destination_words(d, words, sizeof words);
+    const char *whose = config_destination_words(d, words, sizeof words);
     if (aws_site_choose(d, &site, &e) != 0) {
-        (void)snprintf(sentence, sizeof sentence, "%s%s", words, e.text);
+        (void)snprintf(sentence, sizeof sentence, "%s%s", whose, e.text);
     } else {
-        (void)snprintf(sentence, sizeof sentence, "%saws_region is not set: it is %s (%s)", words, site.region, site.region_origin);
+        (void)snprintf(sentence, sizeof sentence, "%saws_region is not set: it is %s (%s)", whose, site.region, site.region_origin);
     }
     say(ctx, false, sentence);
 }
@@ -113,14 +113,6 @@ static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool 
                            config_destination_words(d, words, sizeof words));
             say(ctx, false, sentence);
         }
-    }
-    if (!config_text(c, CFG_AWS_REGION)[0]) {
-        struct aws_site site;
-        struct err e = {0};
-        char sentence[sizeof e.text + 80];
-        int rc = aws_site_choose(c, &site, &e);
-        (void)snprintf(sentence, sizeof sentence, rc ? "%s%s%s" : "aws_region is not set: it is %s (%s)", rc ? e.text : site.region, rc ? "" : site.region_origin, "");
-        say(ctx, false, sentence);
     }
 }
 

@@ -79,10 +79,11 @@ def free_port():
 
 
 def clean_environment():
-    """Without settings of ours or of the AWS SDK that the caller's shell may hold: the environment wins over storescp.conf."""
+    """Without settings of ours or of the AWS SDK that the caller's shell may hold: the environment wins over storescp.conf; and the machine that runs the tests
+    is no instance whose keys and region count."""
     kept = ('PATH', 'HOME', 'LANG', 'TMPDIR', 'ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS')
     leaks = {'LSAN_OPTIONS': f'suppressions={os.path.join(LIB, "leaks.supp")}'}  # for a build with sanitizers
-    return {**leaks, **{name: os.environ[name] for name in kept if name in os.environ}}
+    return {'AWS_EC2_METADATA_DISABLED': 'true', **leaks, **{name: os.environ[name] for name in kept if name in os.environ}}
 
 
 def shared_dicom():
