@@ -14,7 +14,7 @@ static const char *const batch_states[] = {"open", "closed", "starting", "runnin
 enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_states / sizeof batch_states[0] };
 
 struct picture {
-    struct table status, workers, batches, overdue; /* as the database tells */
+    struct table status, workers, batches, overdue, waits; /* as the database tells */
     struct living living[WORKERS_MAX];
     size_t living_count;
     size_t alive[STAGE_COUNT];
@@ -163,6 +163,7 @@ static int look(struct picture *p, const struct request *q)
         rc = rc == 0 ? table_load(&p->batches, state, "batches", NULL, 100, &e) : rc;
         commitments_warn(state, warn_sentence, p);
         jobs_warn(state, warn_sentence, p);
+        rc = rc == 0 ? table_load(&p->waits, state, "wait", NULL, 10, &e) : rc;
         rc = rc == 0 ? table_load(&p->overdue, state, "overdue", NULL, 10000, &e) : rc;
     }
     state_close(&state);
@@ -185,6 +186,57 @@ static int look(struct picture *p, const struct request *q)
     return rc;
 }
 
+static json_t *number_or_null(const struct table *t, size_t row, const char *column)
+{
+    const char *value = table_get(t, row, column);
+    return value ? json_real(strtod(value, NULL)) : json_null();
+}
+
+static json_t *waits_json(const struct picture *p)
+{
+    json_t *all = json_object();
+    for (size_t r = 0; r < p->waits.rows; r++) {
+        const struct table *t = &p->waits;
+        json_t *one = json_pack("{s:o, s:I, s:o, s:o, s:o}", "oldest_s", number_or_null(t, r, "oldest_seconds"), "recent", (json_int_t)table_number(t, r, "recent"),
+                                "half_s", number_or_null(t, r, "half_seconds"), "p95_s", number_or_null(t, r, "p95_seconds"), "longest_s",
+                                number_or_null(t, r, "longest_seconds"));
+        (void)json_object_set_new(all, table_get(t, r, "step"), one);
+    }
+    return all;
+}
+
+/* "0.4 s", "12 s", "5 min"; "-" if there is none */
+static const char *seconds_text(const struct table *t, size_t row, const char *column, char *buffer, size_t size)
+{
+    const char *value = table_get(t, row, column);
+    double seconds = value ? strtod(value, NULL) : 0;
+    if (!value) {
+        (void)snprintf(buffer, size, "-");
+    } else if (seconds < 10) {
+        (void)snprintf(buffer, size, "%.1f s", seconds);
+    } else {
+        (void)text_age((int64_t)(seconds * 1000), buffer, size);
+    }
+    return buffer;
+}
+
+static void print_waits(const struct picture *p)
+{
+    static const char *const columns[] = {"oldest_seconds", "half_seconds", "p95_seconds", "longest_seconds"};
+    if (p->waits.rows == 0) {
+        return;
+    }
+    (void)printf("\n%-12s %10s %10s %10s %10s  %s\n", "waits in", "oldest", "half <", "95 % <", "longest", "of the newest (24 h)");
+    for (size_t r = 0; r < p->waits.rows; r++) {
+        (void)printf("%-12s", table_get(&p->waits, r, "step"));
+        for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++) {
+            char text[32];
+            (void)printf(" %10s", seconds_text(&p->waits, r, columns[c], text, sizeof text));
+        }
+        (void)printf("  %lld\n", table_number(&p->waits, r, "recent"));
+    }
+}
+
 static int print_json(const struct picture *p, const struct request *q)
 {
     json_t *root = json_pack("{s:i, s:s, s:{}, s:{}, s:{}, s:{s:I}, s:b, s:[]}", "schema", 1, "home", q->home, "states", "stages",
@@ -200,6 +252,7 @@ static int print_json(const struct picture *p, const struct request *q)
         (void)json_object_set_new(json_object_get(root, "batches"), batch_states[i],
                                   json_integer(value_of(&p->batches, "state", batch_states[i], "count")));
     }
+    (void)json_object_set_new(root, "waits", waits_json(p));
     (void)json_object_set_new(root, "jobs", json_pack("{s:I, s:I}", "running", (json_int_t)(value_of(&p->batches, "state", "starting", "count") +
                                                       value_of(&p->batches, "state", "running", "count")), "overdue", (json_int_t)p->overdue.rows));
     for (int i = 0; i < STAGE_COUNT; i++) {
@@ -240,6 +293,7 @@ static void print_text(const struct picture *p, const struct request *q)
                      text_bytes(value_of(&p->status, "state", states[i], "bytes"), number, sizeof number),
                      oldest > 0 ? text_time(oldest, when, sizeof when) : "-");
     }
+    print_waits(p);
     (void)printf("\n%-10s %6s %6s  %s\n", "stage", "wanted", "alive", "workers");
     for (int i = 0; i < STAGE_COUNT; i++) {
         if (p->wanted[i] >= 0) {
@@ -285,6 +339,7 @@ int command_status(struct request *q)
     table_clear(&p.workers);
     table_clear(&p.batches);
     table_clear(&p.overdue);
+    table_clear(&p.waits);
     /* a home where nothing ran yet is no problem; a database that cannot be read is one */
     return rc != 0 && rc != ERR_NOT_FOUND ? EXIT_PROBLEM : code;
 }

@@ -30,6 +30,7 @@ static const struct {
                     "max(CASE WHEN state = 'validated' AND held = 0 THEN id END) AS not_uploaded_id FROM instance WHERE batch = ?1 LIMIT ?2"},
     {"batch", "SELECT b.*, j.jobId, j.jobStatus, j.inputS3Uri, j.outputS3Uri, j.message FROM batch b "
               "LEFT JOIN import_job j ON j.batch = b.id WHERE b.id = ?1 LIMIT ?2"},
+    {"wait", "SELECT * FROM v_wait LIMIT ?2"},
     {"overdue", "SELECT * FROM v_overdue ORDER BY running_seconds DESC LIMIT ?2"},
     {"jobs", "SELECT * FROM import_job ORDER BY submittedAt DESC LIMIT ?2"},
     {"find", "SELECT * FROM (SELECT 'instance' AS kind, id FROM instance WHERE id = ?1 "

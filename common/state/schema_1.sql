@@ -196,6 +196,36 @@ FROM batch b INDEXED BY batch_overdue JOIN import_job j ON j.batch = b.id WHERE 
 CREATE VIEW v_batch_study AS
 SELECT batch, study_uid, count(*) AS instances FROM instance WHERE batch IS NOT NULL GROUP BY batch, study_uid;
 
+-- How long images wait in each step: the oldest that stands there, and the newest thousand (of each end, of one day) that came through. Costs two
+-- stretches of an index and one end of it for each state, however many rows there are.
+CREATE VIEW v_wait AS
+WITH recent AS MATERIALIZED (
+  SELECT * FROM (SELECT received_ms, validated_ms, uploaded_ms, importing_ms, ended_ms, import_attempts FROM instance INDEXED BY instance_state
+    WHERE state = 'imported' AND changed_ms > CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 86400000 ORDER BY changed_ms DESC LIMIT 1000)
+  UNION ALL
+  SELECT * FROM (SELECT received_ms, validated_ms, uploaded_ms, importing_ms, ended_ms, import_attempts FROM instance INDEXED BY instance_state
+    WHERE state = 'stored' AND changed_ms > CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 86400000 ORDER BY changed_ms DESC LIMIT 1000)),
+trip (step, ms) AS (
+  SELECT 'received', validated_ms - received_ms FROM recent WHERE import_attempts = 0
+  UNION ALL SELECT 'validated', uploaded_ms - validated_ms FROM recent
+  UNION ALL SELECT 'uploaded', importing_ms - uploaded_ms FROM recent
+  UNION ALL SELECT 'importing', ended_ms - importing_ms FROM recent
+  UNION ALL SELECT 'all', ended_ms - received_ms FROM recent),
+ranked AS (
+  SELECT step, max(ms, 0) AS ms, row_number() OVER (PARTITION BY step ORDER BY ms) AS place, count(*) OVER (PARTITION BY step) AS n
+  FROM trip WHERE ms IS NOT NULL),
+standing (position, step, oldest_ms) AS (
+  SELECT 1, 'received', (SELECT min(changed_ms) FROM instance INDEXED BY instance_state WHERE state = 'received')
+  UNION ALL SELECT 2, 'validated', (SELECT min(changed_ms) FROM instance INDEXED BY instance_state WHERE state = 'validated')
+  UNION ALL SELECT 3, 'uploaded', (SELECT min(changed_ms) FROM instance INDEXED BY instance_state WHERE state = 'uploaded')
+  UNION ALL SELECT 4, 'importing', (SELECT min(changed_ms) FROM instance INDEXED BY instance_state WHERE state = 'importing')
+  UNION ALL SELECT 5, 'all', NULL)
+SELECT s.step, datetime(s.oldest_ms / 1000, 'unixepoch') AS oldest_utc,
+  max(0, CAST(strftime('%s', 'now') AS INTEGER) - s.oldest_ms / 1000) AS oldest_seconds, count(r.ms) AS recent,
+  min(CASE WHEN r.place * 2 >= r.n THEN r.ms END) / 1000.0 AS half_seconds,
+  min(CASE WHEN r.place * 100 >= r.n * 95 THEN r.ms END) / 1000.0 AS p95_seconds, max(r.ms) / 1000.0 AS longest_seconds
+FROM standing s LEFT JOIN ranked r ON r.step = s.step GROUP BY s.position ORDER BY s.position;
+
 CREATE VIEW v_instance_history AS
 SELECT e.instance, i.sop_instance_uid, i.study_uid, datetime(e.at_ms / 1000, 'unixepoch') AS at_utc, e.at_ms,
   e.from_state, e.to_state, e.who, e.code, e.note

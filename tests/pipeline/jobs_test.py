@@ -43,6 +43,10 @@ def a_job_that_does_not_end(build):
             check(f'retry {batch} --job' in re.sub(r'\s+', ' ', text), f'no remedy in: {text}')
         it.restart_aws(300)
         it.settle(2)
+        waits = it.status()['waits']
+        same([waits[step]['recent'] for step in ('received', 'validated', 'uploaded', 'importing', 'all')], [2] * 5, f'images that came through {waits}')
+        check(waits['importing']['longest_s'] > 1 and waits['all']['half_s'] >= waits['importing']['half_s'], f'how long they waited: {waits}')
+        check(re.search(r'^waits in .*\n.*\n.*\n.*\nimporting  ', it.ctl('status'), re.M), 'times in status')
         same(len(it.log_lines('import_job_overdue')), 1, 'lines in the log')
         it.ctl('retry', batch, '--job', code=1)
         it.restart_aws(600000)
