@@ -20,7 +20,9 @@ struct transfer {
     void *ctx;
     /* what is sent */
     int fd;
-    int64_t fd_from, fd_bytes, fd_at; /* fd_at counts from fd_from */
+    int64_t fd_from, fd_bytes;
+    const char *before, *after;
+    int64_t before_bytes, after_bytes, at; /* at counts from the first byte of the body */
     bool fd_short;
     int fd_errno;
     /* what came */
@@ -36,7 +38,7 @@ struct transfer {
 struct http {
     CURLM *multi;
     struct http_limits limits;
-    char ca_bundle[1001];
+    char ca_bundle[1001], client_certificate[1001], client_key[1001], client_key_password[257];
     struct transfer *first;
     int busy;
     CURL *spare[SPARE_MAX];
@@ -88,25 +90,35 @@ static size_t on_header(char *bytes, size_t one, size_t count, void *ctx)
     return length;
 }
 
+static size_t read_memory(const char *from, int64_t bytes, int64_t at, char *buffer, size_t want)
+{
+    size_t take = (int64_t)want < bytes - at ? want : (size_t)(bytes - at);
+    memcpy(buffer, from + at, take);
+    return take;
+}
+
 static size_t on_read(char *buffer, size_t one, size_t count, void *ctx)
 {
     struct transfer *t = ctx;
-    int64_t rest = t->fd_bytes - t->fd_at;
+    const int64_t file_end = t->before_bytes + t->fd_bytes;
     size_t want = one * count;
-    want = (int64_t)want > rest ? (size_t)rest : want;
-    if (want == 0) {
-        return 0;
+    ssize_t n = 0;
+    if (t->at < t->before_bytes) {
+        n = (ssize_t)read_memory(t->before, t->before_bytes, t->at, buffer, want);
+    } else if (t->at < file_end) {
+        want = (int64_t)want < file_end - t->at ? want : (size_t)(file_end - t->at);
+        do {
+            n = pread(t->fd, buffer, want, t->fd_from + t->at - t->before_bytes);
+        } while (n == -1 && errno == EINTR);
+        if (n <= 0) {
+            t->fd_errno = n == -1 ? errno : 0;
+            t->fd_short = n == 0;
+            return CURL_READFUNC_ABORT;
+        }
+    } else if (t->at < file_end + t->after_bytes) {
+        n = (ssize_t)read_memory(t->after, t->after_bytes, t->at - file_end, buffer, want);
     }
-    ssize_t n;
-    do {
-        n = pread(t->fd, buffer, want, t->fd_from + t->fd_at);
-    } while (n == -1 && errno == EINTR);
-    if (n <= 0) {
-        t->fd_errno = n == -1 ? errno : 0;
-        t->fd_short = n == 0;
-        return CURL_READFUNC_ABORT;
-    }
-    t->fd_at += n;
+    t->at += n;
     return (size_t)n;
 }
 
@@ -114,17 +126,42 @@ static size_t on_read(char *buffer, size_t one, size_t count, void *ctx)
 static int on_seek(void *ctx, curl_off_t offset, int origin)
 {
     struct transfer *t = ctx;
-    if (origin != SEEK_SET || offset < 0 || offset > t->fd_bytes) {
+    if (origin != SEEK_SET || offset < 0 || offset > t->before_bytes + t->fd_bytes + t->after_bytes) {
         return CURL_SEEKFUNC_FAIL;
     }
-    t->fd_at = offset;
+    t->at = offset;
     return CURL_SEEKFUNC_OK;
+}
+
+/* A request that must not be sent twice: without a way back libcurl ends with CURLE_SEND_FAIL_REWIND instead. */
+static int on_seek_refused(void *ctx, curl_off_t offset, int origin)
+{
+    (void)ctx, (void)offset, (void)origin;
+    return CURL_SEEKFUNC_FAIL;
 }
 
 /* ---- open, close ------------------------------------------------------------------------------------------------------------ */
 
+static void keep_text(char *to, size_t size, const char *from)
+{
+    (void)snprintf(to, size, "%s", from ? from : "");
+}
+
+static void keep_certificate(struct http *h, const struct http_limits *limits)
+{
+    keep_text(h->client_certificate, sizeof h->client_certificate, limits->client_certificate);
+    keep_text(h->client_key, sizeof h->client_key, limits->client_key);
+    keep_text(h->client_key_password, sizeof h->client_key_password, limits->client_key_password);
+}
+
 int http_open(struct http **out, const struct http_limits *limits, struct err *e)
 {
+    const char *files[] = {limits->client_certificate, limits->client_key};
+    for (size_t i = 0; i < 2; i++) {
+        if (files[i] && files[i][0] && access(files[i], R_OK) == -1) {
+            return err_set(e, ERR_CONFIG, errno, "client %s: %.200s", i == 0 ? "certificate" : "key", files[i]);
+        }
+    }
     if (limits->ca_bundle[0] && access(limits->ca_bundle, R_OK) == -1) {
         return err_set(e, ERR_CONFIG, errno, "ca_bundle: %.200s", limits->ca_bundle);
     }
@@ -142,6 +179,7 @@ int http_open(struct http **out, const struct http_limits *limits, struct err *e
     h->limits = *limits;
     (void)snprintf(h->ca_bundle, sizeof h->ca_bundle, "%s", limits->ca_bundle);
     h->limits.ca_bundle = h->ca_bundle;
+    keep_certificate(h, limits);
     (void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, limits->connections);
     (void)curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, limits->connections);
     (void)curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
@@ -186,6 +224,7 @@ void http_close(struct http **h)
     }
     (void)curl_multi_cleanup((*h)->multi);
     curl_global_cleanup();
+    explicit_bzero((*h)->client_key_password, sizeof (*h)->client_key_password);
     free(*h);
     *h = NULL;
 }
@@ -210,10 +249,10 @@ static void set_body(struct transfer *t, const struct http_request *q)
     CURL *c = t->easy;
     if (q->body_fd >= 0) {
         (void)curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
-        (void)curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->body_fd_bytes);
+        (void)curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)(t->before_bytes + t->fd_bytes + t->after_bytes));
         (void)curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
         (void)curl_easy_setopt(c, CURLOPT_READDATA, t);
-        (void)curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
+        (void)curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, q->no_repeat ? on_seek_refused : on_seek);
         (void)curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
         (void)curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER);
     } else if (q->body || strcmp(q->method, "POST") == 0) {
@@ -258,6 +297,13 @@ static void set_rules(struct transfer *t, const struct http_request *q)
     if (limits->ca_bundle[0]) {
         (void)curl_easy_setopt(c, CURLOPT_CAINFO, limits->ca_bundle);
     }
+    if (t->http->client_certificate[0]) {
+        (void)curl_easy_setopt(c, CURLOPT_SSLCERT, t->http->client_certificate);
+        (void)curl_easy_setopt(c, CURLOPT_SSLKEY, t->http->client_key[0] ? t->http->client_key : t->http->client_certificate);
+        if (t->http->client_key_password[0]) {
+            (void)curl_easy_setopt(c, CURLOPT_KEYPASSWD, t->http->client_key_password);
+        }
+    }
 }
 
 int http_begin(struct http *h, const struct http_request *q, http_done done, void *ctx, struct err *e)
@@ -275,6 +321,10 @@ int http_begin(struct http *h, const struct http_request *q, http_done done, voi
     t->fd = q->body_fd;
     t->fd_from = q->body_fd_from;
     t->fd_bytes = q->body_fd_bytes;
+    t->before = q->before;
+    t->before_bytes = (int64_t)q->before_bytes;
+    t->after = q->after;
+    t->after_bytes = (int64_t)q->after_bytes;
     t->maximum = q->response_max;
     t->cut_is_fine = q->cut_is_fine;
     t->began_ms = clock_mono_ms();
@@ -324,6 +374,8 @@ static int network_error(struct transfer *t, CURLcode code, struct http_response
     case CURLE_SSL_ISSUER_ERROR:
         return err_set(&r->why, ERR_CONFIG, 0, "%s: its certificate cannot be trusted (%s): set ca_bundle, or correct the endpoint",
                        t->origin, what);
+    case CURLE_SSL_CERTPROBLEM:
+        return err_set(&r->why, ERR_CONFIG, 0, "%s: our client certificate or its key cannot be used (%s)", t->origin, what);
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
         return err_set(&r->why, ERR_CONFIG, 0, "%s: %s", t->origin, what);

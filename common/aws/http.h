@@ -3,7 +3,8 @@
  *
  * http_begin() starts, http_step() moves all on and calls done() of those that ended, http_poll() waits. HTTP/1.1, no redirects, no "Expect:",
  * path as it is, TCP_NODELAY, no signals; proxies by the usual environment variables (http_proxy, https_proxy, no_proxy).
- * A body comes from memory or from a file descriptor by pread; a repeat after a stale connection reads it again from the start.
+ * A body comes from memory or from a file descriptor by pread, with some bytes of memory before and after it if wanted; a repeat after a stale connection
+ * reads it again from the start.
  * An answer is kept up to response_max bytes; a longer one is an error, or is cut if cut_is_fine.
  */
 #ifndef STORESCP_AWS_HTTP_H
@@ -19,6 +20,7 @@ struct http;
 
 struct http_limits {
     const char *ca_bundle; /* file or "" */
+    const char *client_certificate, *client_key, *client_key_password; /* files, PEM, and its password; NULL or "": none */
     long connections;      /* at one time, and kept */
     long connect_ms;
     long stall_s; /* a transfer without a byte for this long ends */
@@ -32,6 +34,9 @@ struct http_request {
     size_t body_bytes;
     int body_fd; /* -1: none */
     int64_t body_fd_from, body_fd_bytes;
+    const void *before, *after; /* sent before and after the file's bytes; borrowed until done() */
+    size_t before_bytes, after_bytes;
+    bool no_repeat; /* never sent twice by this layer: body_fd of a request that the other side may count */
     size_t response_max;
     bool cut_is_fine;
     bool fresh_connection;

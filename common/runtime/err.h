@@ -78,6 +78,18 @@ enum err_class {
     X(ERR_DUPLICATE, 67, "DUPLICATE", ERR_CLASS_REFUSE, "the same SOP instance with the same content is here already") \
     X(ERR_UID_REUSED, 68, "SOP_UID_REUSED", ERR_CLASS_REFUSE,                                                          \
       "another content with this SOP Instance UID is here already")                                                    \
+    /* a DICOMweb server: what it answered to a store request */                                                       \
+    X(ERR_STORE_REFUSED, 90, "STORE_REFUSED", ERR_CLASS_REFUSE, "the DICOMweb server refused this instance")           \
+    X(ERR_STORE_EXISTS, 91, "STORE_EXISTS", ERR_CLASS_REFUSE, "the DICOMweb server has an instance of that UID already") \
+    X(ERR_STORE_FAILED, 92, "STORE_FAILED", ERR_CLASS_RETRY_BACKOFF, "the DICOMweb server failed on this instance")    \
+    X(ERR_STORE_UNCONFIRMED, 93, "STORE_UNCONFIRMED", ERR_CLASS_RETRY_BACKOFF,                                         \
+      "the DICOMweb server's answer does not mention the instance")                                                    \
+    X(ERR_STORE_BUSY, 94, "STORE_SERVER_BUSY", ERR_CLASS_PEER_DOWN, "the DICOMweb server has no resources for now")    \
+    X(ERR_STORE_SERVER, 95, "STORE_SERVER_ERROR", ERR_CLASS_PEER_DOWN, "the DICOMweb server had an internal error")    \
+    X(ERR_STORE_DENIED, 96, "STORE_DENIED", ERR_CLASS_CONFIG,                                                          \
+      "the DICOMweb server refused us: check dicomweb_user, dicomweb_password, the token or the client certificate")   \
+    X(ERR_STORE_NO_SERVICE, 97, "STORE_NO_SERVICE", ERR_CLASS_CONFIG,                                                  \
+      "dicomweb_url is no DICOMweb service that stores: correct it")  \
     /* the importer's verdicts */                                                                                      \
     X(ERR_IMPORT_REFUSED, 80, "IMPORT_REFUSED", ERR_CLASS_REFUSE, "HealthImaging could not import this file")          \
     X(ERR_IMPORT_SERVER, 81, "IMPORT_SERVER_ERROR", ERR_CLASS_RETRY_BACKOFF, "HealthImaging failed on this file")      \
