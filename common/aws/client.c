@@ -51,13 +51,22 @@ int aws_client_open(struct aws_client **out, const struct config *config, struct
                                  .connections = (long)config_int(config, CFG_MAX_POOL_CONNECTIONS),
                                  .connect_ms = (long)config_int(config, CFG_AWS_CONNECT_MS),
                                  .stall_s = (long)config_int(config, CFG_AWS_STALL_S)};
+    char certificate[2][1200];
+    stow_certificate(config, &limits, certificate);
     int rc = c->hash_buffer ? 0 : err_set(e, ERR_MEMORY, 0, "AWS client");
     rc = rc ? rc : aws_site_choose(config, &c->site, e);
+    rc = rc ? rc : stow_endpoint(config, &c->site.endpoints[AWS_DICOM_MEDICAL_IMAGING], e);
     rc = rc ? rc : credentials_open(&c->credentials, config, &c->site, e);
     rc = rc ? rc : http_open(&c->http, &limits, e);
     if (rc != 0) {
         aws_client_close(&c);
         return rc;
+    }
+    if (config_destination_kind(config) == KIND_DICOMWEB) {
+        log_info("dicomweb_server", "host=%s path=%s/studies", c->site.endpoints[AWS_DICOM_MEDICAL_IMAGING].host,
+                 c->site.endpoints[AWS_DICOM_MEDICAL_IMAGING].base);
+        *out = c;
+        return 0;
     }
     log_info("aws_region", "region=%s from=\"%s\" s3=%s", c->site.region, c->site.region_origin, c->site.endpoints[AWS_S3].host);
     *out = c;
@@ -123,6 +132,10 @@ void aws_call_free(struct aws_call *call)
     if (call) {
         free(call->body);
         free(call->query);
+        if (call->authorization) {
+            explicit_bzero(call->authorization, strlen(call->authorization));
+            free(call->authorization);
+        }
         free(call);
     }
 }
@@ -169,8 +182,8 @@ static void stamp(int64_t ms, char out[17])
     (void)strftime(out, 17, "%Y%m%dT%H%M%SZ", &parts);
 }
 
-/* The lines that go out: everything that is signed but Host, which libcurl writes from the URL exactly as we signed it, and the signature. */
-static int send_signed(struct in_flight *f, const struct sigv4_header *headers, size_t count, const char *authorization, struct err *e)
+/* The lines that go out: everything that is signed but Host, which libcurl writes from the URL exactly as we signed it, and the signature (NULL: none). */
+static int send_lines(struct in_flight *f, const struct sigv4_header *headers, size_t count, const char *authorization, struct err *e)
 {
     struct aws_call *call = f->call;
     struct aws_client *c = f->client;
@@ -183,6 +196,9 @@ static int send_signed(struct in_flight *f, const struct sigv4_header *headers, 
             continue;
         }
         bool last = i == count;
+        if (last && !authorization) {
+            break;
+        }
         if (asprintf(&lines[used], "%s: %s", last ? "Authorization" : headers[i].name, last ? authorization : headers[i].value) == -1) {
             lines[used] = NULL;
             rc = ERR_MEMORY;
@@ -204,6 +220,11 @@ static int send_signed(struct in_flight *f, const struct sigv4_header *headers, 
                              .body_fd = call->fd,
                              .body_fd_from = call->fd_from,
                              .body_fd_bytes = call->fd_bytes,
+                             .before = call->before,
+                             .before_bytes = strlen(call->before),
+                             .after = call->after,
+                             .after_bytes = strlen(call->after),
+                             .no_repeat = call->no_repeat,
                              .response_max = call->response_max,
                              .cut_is_fine = call->cut_is_fine,
                              .fresh_connection = f->tried_connection};
@@ -226,6 +247,9 @@ static int sign_and_send(struct in_flight *f, struct err *e)
     struct sigv4_result result = {0};
     char date[17];
     size_t n = 0;
+    if (call->is_plain) {
+        return send_lines(f, call->headers, call->header_count, call->authorization, e);
+    }
     int rc = f->resumed ? credentials_settled(c->credentials, &keys, e) : credentials_get(c->credentials, &keys, e);
     if (rc == CREDENTIALS_WAIT) {
         f->is_held = true;
@@ -239,7 +263,7 @@ static int sign_and_send(struct in_flight *f, struct err *e)
     stamp(clock_wall_ms() + c->offset_ms, date);
     headers[n++] = (struct sigv4_header){"host", call->place.host};
     headers[n++] = (struct sigv4_header){"x-amz-date", date};
-    if (call->service == AWS_S3) {
+    if (call->service == AWS_S3 || call->sends_hash) {
         headers[n++] = (struct sigv4_header){"x-amz-content-sha256", call->payload_hash};
     }
     if (keys->session_token[0]) {
@@ -262,7 +286,7 @@ static int sign_and_send(struct in_flight *f, struct err *e)
                                 .service = endpoint_service_name(call->service),
                                 .amz_date = date};
     rc = sigv4_sign(&request, &scope, &result, e);
-    rc = rc ? rc : send_signed(f, headers, n, result.authorization, e);
+    rc = rc ? rc : send_lines(f, headers, n, result.authorization, e);
     sigv4_result_clear(&result);
     return rc;
 }
@@ -312,7 +336,7 @@ static void learn_clock(struct aws_client *c, const struct http_response *r)
 static bool try_again(struct in_flight *f, const struct http_response *r, struct aws_answer *a)
 {
     struct aws_client *c = f->client;
-    if (r->rc == ERR_NETWORK && r->stale_connection && !f->tried_connection) {
+    if (r->rc == ERR_NETWORK && r->stale_connection && !f->tried_connection && !f->call->no_repeat) {
         f->tried_connection = true;
         return true;
     }
@@ -370,13 +394,16 @@ static void on_response(void *ctx, struct http_response *r)
     struct aws_answer a = {.http = r};
     struct error_body said = {0};
     bool s3 = f->call->service == AWS_S3;
-    learn_clock(c, r);
+    const char *who = f->call->is_plain ? "DICOMweb server" : endpoint_service_title(f->call->service);
+    if (!f->call->is_plain) {
+        learn_clock(c, r);
+    }
     if (!http_header(r, s3 ? "x-amz-request-id" : "x-amzn-requestid", a.request_id, sizeof a.request_id)) {
         a.request_id[0] = '\0';
     }
     if (r->rc != 0) {
-        a.rc = err_set(&a.why, r->rc, 0, "%s %s: %s", endpoint_service_title(f->call->service), f->call->operation, r->why.text);
-    } else if (r->status < 200 || r->status > 299) {
+        a.rc = err_set(&a.why, r->rc, 0, "%s %s: %s", who, f->call->operation, r->why.text);
+    } else if (!f->call->is_plain && (r->status < 200 || r->status > 299)) {
         char type[120];
         (s3 ? error_body_xml : error_body_json)(r->body, r->body_bytes, &said);
         aws_error_plain_code(!s3 && http_header(r, "x-amzn-errortype", type, sizeof type) ? type : said.code, a.code, sizeof a.code);

@@ -31,6 +31,11 @@ struct aws_call {
     size_t body_bytes;
     int fd; /* -1: none; borrowed */
     int64_t fd_from, fd_bytes;
+    char before[256], after[64]; /* "", or what is sent around the file's bytes */
+    bool no_repeat; /* sent once at most, unless it was refused: the other side may count repeats */
+    bool sends_hash; /* x-amz-content-sha256 for others than S3, too */
+    bool is_plain; /* not signed, and the answer not judged: rc is 0 for every status. authorization: heap, the header's value; NULL: none */
+    char *authorization;
     size_t response_max;
     bool cut_is_fine;
     void (*abandon)(void *ctx); /* called instead of done() when the client is closed before the end; may be NULL */
@@ -111,6 +116,12 @@ void s3_crc_text(uint32_t crc, char out[12]);
 bool s3_crc_read(const char *text, uint32_t *out);
 /* Without its quotes, cut to size. */
 void s3_plain_etag(const char *quoted, char *out, size_t size);
+/* stow_settings.c: where destination_kind = dicomweb stores (at: HealthImaging's endpoint for DICOMweb; nothing is done for other kinds), and the client
+ * certificate for it; paths are room for the files. */
+int stow_endpoint(const struct config *config, struct endpoint *at, struct err *e);
+void stow_certificate(const struct config *config, struct http_limits *limits, char paths[2][1200]);
+/* Basic or bearer: call->authorization. */
+int stow_authorize(const struct config *config, struct aws_call *call, struct err *e);
 /* The bucket that NULL means. */
 const char *s3_bucket_of(const struct aws_client *c, const char *bucket);
 

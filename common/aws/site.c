@@ -225,6 +225,16 @@ static int choose_all(const struct config *c, const struct shared *s, struct aws
     return 0;
 }
 
+/* Which of AWS's endpoints the work of a destination needs: none at all for somebody else's DICOMweb server. */
+static bool is_asked(const struct config *config, enum aws_service service)
+{
+    if (config_destination_kind(config) != KIND_DICOMWEB) {
+        return service == AWS_S3 || service == AWS_MEDICAL_IMAGING;
+    }
+    return service == AWS_DICOM_MEDICAL_IMAGING && strcmp(config_text(config, CFG_DICOMWEB_AUTH), "sigv4") == 0 &&
+           !config_text(config, CFG_DICOMWEB_URL)[0];
+}
+
 int aws_site_choose(const struct config *config, struct aws_site *out, struct err *e)
 {
     struct shared *s = calloc(1, sizeof *s);
@@ -235,8 +245,8 @@ int aws_site_choose(const struct config *config, struct aws_site *out, struct er
     }
     memset(out, 0, sizeof *out);
     read_shared(config_text(config, CFG_AWS_PROFILE), s);
-    for (enum aws_service i = AWS_S3; i <= AWS_MEDICAL_IMAGING; i++) {
-        matters = matters || !custom_url(config, s, i, where, sizeof where)[0];
+    for (enum aws_service i = AWS_S3; i <= AWS_DICOM_MEDICAL_IMAGING; i++) {
+        matters = matters || (is_asked(config, i) && !custom_url(config, s, i, where, sizeof where)[0]);
     }
     known_region(config, s, out);
     int rc = out->region[0] ? 0 : find_region(config, matters, out, e);

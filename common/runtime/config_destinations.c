@@ -29,25 +29,50 @@ static bool copy_value(struct value *to, const struct value *from)
     return true;
 }
 
-/* A profile or key of the section would be nothing beside everybody's keys, which come first. */
-static bool has_own_credentials(const struct config_section *section)
+static bool sets(const struct config_section *section, enum config_key key)
 {
     const char *value;
     const char *origin;
-    return config_section_sets(section, CFG_AWS_PROFILE, &value, &origin) || config_section_sets(section, CFG_ACCESS_KEY_ID, &value, &origin);
+    return config_section_sets(section, key, &value, &origin);
+}
+
+/* What a section does not take over from everybody once it sets one of two keys: a profile or key of its own would be nothing beside everybody's keys,
+ * which come first; and a server of its own is not told everybody's password. */
+static const struct {
+    enum config_key either, or_this;
+    enum config_key forgotten[6];
+    size_t count;
+} own[] = {
+    {CFG_AWS_PROFILE, CFG_ACCESS_KEY_ID, {CFG_ACCESS_KEY_ID, CFG_SECRET_ACCESS_KEY, CFG_SESSION_TOKEN}, 3},
+    {CFG_DICOMWEB_URL,
+     CFG_DICOMWEB_URL,
+     {CFG_DICOMWEB_AUTH, CFG_DICOMWEB_USER, CFG_DICOMWEB_PASSWORD, CFG_DICOMWEB_TOKEN_FILE, CFG_DICOMWEB_CERTIFICATE, CFG_DICOMWEB_KEY},
+     6},
+};
+
+static bool forget(struct value *value, enum config_key key)
+{
+    char *preset = strdup(config_describe(key)->preset);
+    if (!preset) {
+        return false;
+    }
+    free(value->text);
+    value->text = preset;
+    (void)snprintf(value->origin, sizeof value->origin, "default");
+    return true;
 }
 
 static struct config *make_view(const struct config *c, const struct config_section *section)
 {
-    static const enum config_key keys[] = {CFG_ACCESS_KEY_ID, CFG_SECRET_ACCESS_KEY, CFG_SESSION_TOKEN};
     struct config *view = calloc(1, sizeof *view);
     bool whole = view && (view->home = strdup(c->home));
     for (size_t i = 0; whole && i < CONFIG_COUNT; i++) {
         whole = copy_value(&view->values[i], &c->values[i]);
     }
-    for (size_t i = 0; whole && has_own_credentials(section) && i < sizeof keys / sizeof keys[0]; i++) {
-        view->values[keys[i]].text[0] = '\0';
-        (void)snprintf(view->values[keys[i]].origin, sizeof view->values[keys[i]].origin, "default");
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        for (size_t k = 0; whole && (sets(section, own[i].either) || sets(section, own[i].or_this)) && k < own[i].count; k++) {
+            whole = forget(&view->values[own[i].forgotten[k]], own[i].forgotten[k]);
+        }
     }
     for (const struct section_value *v = section->values; whole && v; v = v->next) {
         whole = !v->value.text || copy_value(&view->values[v->key], &v->value);

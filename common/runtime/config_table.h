@@ -241,6 +241,25 @@
     X(CFG_SECRET_ACCESS_KEY, "aws_secret_access_key", "AWS_SECRET_ACCESS_KEY", SECRET, "", 0, 256, "", "secret key")   \
     X(CFG_SESSION_TOKEN, "aws_session_token", "AWS_SESSION_TOKEN", SECRET, "", 0, 8000, "", "session token")           \
     X(CFG_AWS_PROFILE, "aws_profile", "AWS_PROFILE", TEXT, "default", 1, 128, "", "profile in the shared files")       \
+    /* DICOMweb servers */                                                                                             \
+    X(CFG_DICOMWEB_URL, "dicomweb_url", "", TEXT, "", 0, 500, "URL",                                                   \
+      "destination_kind = dicomweb: the service to whose /studies images are posted (STOW-RS), such as "               \
+      "https://pacs.example/dicom-web; empty with dicomweb_auth = sigv4: HealthImaging's in aws_region, for datastore_id") \
+    X(CFG_DICOMWEB_AUTH, "dicomweb_auth", "", TEXT, "none", 4, 6, "none|basic|bearer|sigv4",                           \
+      "how we show who we are: not at all, user and password, a token, or signed with the AWS credentials (HealthImaging)") \
+    X(CFG_DICOMWEB_USER, "dicomweb_user", "", TEXT, "", 0, 256, "", "user for basic")                                  \
+    X(CFG_DICOMWEB_PASSWORD, "dicomweb_password", "", SECRET, "", 0, 256, "", "password for basic")                    \
+    X(CFG_DICOMWEB_TOKEN_FILE, "dicomweb_token_file", "", TEXT, "", 0, 1000, "file",                                   \
+      "file with the token for bearer, read again for every request; like the two below seen from the installation's directory") \
+    X(CFG_DICOMWEB_CERTIFICATE, "dicomweb_client_certificate", "", TEXT, "", 0, 1000, "file",                          \
+      "our certificate for servers that ask for one, PEM; ca_bundle says whose certificates we trust")                 \
+    X(CFG_DICOMWEB_KEY, "dicomweb_client_key", "", TEXT, "", 0, 1000, "file",                                          \
+      "its private key, PEM; empty: it stands in dicomweb_client_certificate")                                         \
+    X(CFG_DICOMWEB_KEY_PASSWORD, "dicomweb_client_key_password", "", SECRET, "", 0, 256, "", "password of an encrypted key") \
+    X(CFG_DICOMWEB_PAYLOAD, "dicomweb_payload", "", TEXT, "streaming", 6, 9, "streaming|sha256",                       \
+      "sigv4: what is signed for the body: the words that AWS's guide shows, or its SHA-256, for which the file is read twice") \
+    X(CFG_DICOMWEB_ATTEMPTS, "dicomweb_attempts", "", INT, "10", 1, 1000, "count",                                     \
+      "times that a server may fail on an instance without a reason that tells (0110H, or none) before it counts as failed") \
     /* the supervisor: storescpctl up */                                                                               \
     X(CFG_RECEIVERS, "receivers", "", INT, "1", 0, 64, "count", "receiver processes under storescpctl up")             \
     X(CFG_VALIDATORS, "validators", "", INT, "1", 0, 64, "count", "validator processes under storescpctl up")          \
@@ -325,6 +344,16 @@
     X(CFG_ACCESS_KEY_ID)                                                                                               \
     X(CFG_SECRET_ACCESS_KEY)                                                                                           \
     X(CFG_SESSION_TOKEN)                                                                                               \
+    X(CFG_DICOMWEB_URL)                                                                                                \
+    X(CFG_DICOMWEB_AUTH)                                                                                               \
+    X(CFG_DICOMWEB_USER)                                                                                               \
+    X(CFG_DICOMWEB_PASSWORD)                                                                                           \
+    X(CFG_DICOMWEB_TOKEN_FILE)                                                                                         \
+    X(CFG_DICOMWEB_CERTIFICATE)                                                                                        \
+    X(CFG_DICOMWEB_KEY)                                                                                                \
+    X(CFG_DICOMWEB_KEY_PASSWORD)                                                                                       \
+    X(CFG_DICOMWEB_PAYLOAD)                                                                                            \
+    X(CFG_DICOMWEB_ATTEMPTS)                                                                                           \
     X(CFG_AWS_PROFILE)
 
 #endif

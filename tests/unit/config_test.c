@@ -226,6 +226,23 @@ static void sections_rule_single_peers(void **in)
     assert_null(config_problem(f->config, 3));
 }
 
+/* A section with a server of its own does not show everybody's user and password there. */
+static void a_server_of_its_own_has_its_own_password(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    assert_int_equal(load(f, "dicomweb_url = https://a/x\ndicomweb_auth = basic\ndicomweb_user = u\ndicomweb_password = p\n"
+                             "[destination b]\ndestination_kind = dicomweb\ndicomweb_url = https://b/x\nfor_modality = CT\n"
+                             "[destination c]\ndestination_kind = dicomweb\nfor_modality = MR\n", &e), 0);
+    const struct config *b = config_destination_named(f->config, "b");
+    const struct config *c = config_destination_named(f->config, "c");
+    assert_string_equal(config_text(b, CFG_DICOMWEB_AUTH), "none");
+    assert_string_equal(config_text(b, CFG_DICOMWEB_USER), "");
+    assert_string_equal(config_text(b, CFG_DICOMWEB_PASSWORD), "");
+    assert_string_equal(config_text(c, CFG_DICOMWEB_PASSWORD), "p");
+    assert_string_equal(config_text(c, CFG_DICOMWEB_URL), "https://a/x");
+}
+
 static void destinations_are_settings_of_their_own(void **in)
 {
     struct fixture *f = *in;
@@ -294,6 +311,7 @@ int main(void)
         cmocka_unit_test(patterns_fit_whole_titles),
         cmocka_unit_test_setup_teardown(sections_rule_single_peers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(destinations_are_settings_of_their_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_server_of_its_own_has_its_own_password, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_destinations_are_named_by_their_line, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
