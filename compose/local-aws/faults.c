@@ -13,8 +13,8 @@ struct faults {
 };
 
 static const char *const actions[] = {"error",         "delay",      "hang",    "reset",        "reset_after", "wrong_etag", "wrong_checksum", "late_error",
-                                      "expired_token", "clock_skew", "job_failed", "server_error", "customer_error", "drop_result"};
-static const char *const words[] = {"operation", "key", "times", "skip", "action", "status", "code", "message", "ms", "seconds", "partial", "seen"};
+                                      "expired_token", "clock_skew", "job_failed", "server_error", "customer_error", "drop_result", "failure_reason"};
+static const char *const words[] = {"operation", "key", "times", "skip", "action", "status", "code", "message", "ms", "seconds", "partial", "reason", "seen"};
 
 struct faults *faults_new(void)
 {
@@ -143,6 +143,9 @@ static void apply(json_t *rule, struct fault_effect *out)
         out->job_failed = true;
         out->partial = json_is_true(json_object_get(rule, "partial"));
         (void)snprintf(out->message, sizeof out->message, "%s", string_of(rule, "message", "The import job failed: ordered fault"));
+    }
+    if (strcmp(action, "failure_reason") == 0) {
+        out->failure_reason = (int)number_of(rule, "reason", 0x0110);
     }
     out->reset = out->reset || strcmp(action, "reset") == 0;
     out->reset_after = out->reset_after || strcmp(action, "reset_after") == 0;

@@ -17,7 +17,8 @@ struct fault_effect {
     char code[64], message[200];
     bool wrong_etag, wrong_checksum, has_skew, expired_token, late_error; /* late: status 200, then the error */
     int clock_skew_s;
-    bool job_failed, partial, server_error, customer_error, drop_result; /* of ImportJob and ImportFile */
+    bool job_failed, partial, server_error, customer_error, drop_result; /* of ImportJob, ImportFile, StoreInstance */
+    int failure_reason; /* of StoreInstance; 0: none */
 };
 
 struct faults;

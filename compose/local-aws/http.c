@@ -152,7 +152,7 @@ static void begin(struct request *r, const char *method)
     }
     faults_match(r->app->faults, r->operation->name, r->key ? r->key : "", &r->effect);
     apply_faults(r);
-    if (r->cut || r->status != 0 || r->service != SERVICE_S3) {
+    if (r->cut || r->status != 0 || (r->service != SERVICE_S3 && !r->operation->streams)) {
         return;
     }
     const char *hash = request_header(r, "x-amz-content-sha256");

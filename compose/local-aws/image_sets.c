@@ -20,7 +20,9 @@ struct image_sets {
     pthread_mutex_t lock;
     json_t *sets;     /* id -> image set */
     json_t *primary;  /* study and series -> the same objects */
+    pthread_mutex_t job; /* held from import_begin() to import_free() */
     json_t *sops;     /* SOP Instance UID -> how often */
+    json_t *homes;    /* SOP Instance UID -> id of its image set */
     json_t *outcomes; /* job -> how it ended */
 };
 
@@ -70,6 +72,7 @@ static void see_file(struct image_sets *s, json_t *file)
     const char *sop = text_of(file, "sop");
     json_int_t before = json_integer_value(json_object_get(s->sops, sop));
     (void)json_object_set_new(s->sops, sop, json_integer(before + 1));
+    (void)json_object_set(s->homes, sop, json_object_get(file, "set"));
 }
 
 /* Takes in one job: its lines up to the closing one. */
@@ -143,11 +146,13 @@ int image_sets_open(struct image_sets **out, const char *data, bool durable, str
         return err_set(e, ERR_MEMORY, 0, "no memory for the image sets");
     }
     (void)pthread_mutex_init(&s->lock, NULL);
+    (void)pthread_mutex_init(&s->job, NULL);
     s->log_fd = -1;
     s->durable = durable;
     s->sets = json_object();
     s->primary = json_object();
     s->sops = json_object();
+    s->homes = json_object();
     s->outcomes = json_object();
     (void)snprintf(s->log_path, sizeof s->log_path, "%s/imports.log", data);
     (void)snprintf(path, sizeof path, "%s/image_sets.ndjson", data);
@@ -181,8 +186,10 @@ void image_sets_close(struct image_sets *s)
         json_decref(s->sets);
         json_decref(s->primary);
         json_decref(s->sops);
+        json_decref(s->homes);
         json_decref(s->outcomes);
         (void)pthread_mutex_destroy(&s->lock);
+        (void)pthread_mutex_destroy(&s->job);
         free(s);
     }
 }
@@ -201,6 +208,7 @@ struct import *import_begin(struct image_sets *s, const char *job)
 {
     struct import *i = calloc(1, sizeof *i);
     if (i) {
+        (void)pthread_mutex_lock(&s->job);
         i->all = s;
         (void)snprintf(i->job, sizeof i->job, "%s", job);
         i->sets = json_object();
@@ -218,6 +226,7 @@ void import_free(struct import *i)
         json_decref(i->where);
         json_decref(i->sops);
         json_decref(i->files);
+        (void)pthread_mutex_unlock(&i->all->job);
         free(i);
     }
 }
@@ -373,6 +382,15 @@ json_t *image_sets_get(struct image_sets *s, const char *id)
 {
     (void)pthread_mutex_lock(&s->lock);
     json_t *set = json_deep_copy(json_object_get(s->sets, id));
+    (void)pthread_mutex_unlock(&s->lock);
+    return set;
+}
+
+json_t *image_sets_of_instance(struct image_sets *s, const char *sop_instance_uid)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    const char *id = json_string_value(json_object_get(s->homes, sop_instance_uid));
+    json_t *set = id ? json_deep_copy(json_object_get(s->sets, id)) : NULL;
     (void)pthread_mutex_unlock(&s->lock);
     return set;
 }

@@ -26,7 +26,10 @@ void image_sets_close(struct image_sets *s);
 /* How a job ended that is in the journal ({"status", "message", "ended_ms"}, new reference), NULL if it did not. */
 json_t *image_sets_outcome(struct image_sets *s, const char *job);
 
-/* One job's changes; nobody sees them before import_commit(). One job at a time. */
+/* The image set that holds an instance, new reference; NULL: none does. */
+json_t *image_sets_of_instance(struct image_sets *s, const char *sop_instance_uid);
+
+/* One job's changes; nobody sees them before import_commit(). One job at a time: others wait in import_begin() until import_free(). */
 struct import;
 struct import *import_begin(struct image_sets *s, const char *job); /* NULL: no memory */
 struct import_place {

@@ -26,6 +26,10 @@ static const struct route {
     {"GET", "/datastore", {"ListDatastores", list_datastores, false, false}},
     {"POST", "/datastore/{0}/searchImageSets", {"SearchImageSets", imaging_search, false, false}},
     {"POST", "/datastore/{0}/imageSet/{1}/getImageSet", {"GetImageSet", imaging_get_set, false, false}},
+    {"POST", "/datastore/{0}/studies", {"StoreDICOM", dicomweb_store, true, false}},
+    {"POST", "/datastore/{0}/studies/{1}", {"StoreDICOMStudy", dicomweb_store, true, false}},
+    {"GET", "/datastore/{0}/instances", {"SearchDICOMInstances", dicomweb_search_instances, false, false}},
+    {"GET", "/datastore/{0}/studies/{1}/series/{2}/instances", {"SearchDICOMInstances", dicomweb_search_instances, false, false}},
 };
 
 static bool fits(struct request *r, const char *pattern)

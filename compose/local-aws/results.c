@@ -79,6 +79,14 @@ static json_t *warnings_of(const struct dicom_scan *scan)
     return list;
 }
 
+int results_warning(const struct dicom_scan *scan)
+{
+    json_t *list = warnings_of(scan);
+    int code = (int)json_integer_value(json_object_get(json_array_get(list, 0), "warning_reason_code"));
+    json_decref(list);
+    return code;
+}
+
 void results_add_import(struct results *x, const char *key, const struct dicom_scan *scan, const struct import_place *place, bool drop)
 {
     json_t *warnings = warnings_of(scan);

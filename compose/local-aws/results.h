@@ -27,6 +27,9 @@ void results_add_import(struct results *x, const char *key, const struct dicom_s
 int results_write(const struct results *x, struct store *store, json_t *job, json_t *summary, const char *bucket, const char *folder,
                   struct err *e);
 
+/* The first warning that HealthImaging has about a scan, 0 if none. */
+int results_warning(const struct dicom_scan *scan);
+
 /* Why HealthImaging refuses a file, "" if it does not; scan_rc: what the scan returned. */
 void results_judge(const struct dicom_scan *scan, int scan_rc, char *message, size_t size);
 

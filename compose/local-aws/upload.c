@@ -34,6 +34,11 @@ struct upload {
     struct text trailers;
 };
 
+int upload_fd(const struct upload *u)
+{
+    return u->fd;
+}
+
 const char *upload_path(const struct upload *u)
 {
     return u->path;
@@ -168,7 +173,7 @@ void upload_begin(struct request *r)
     u->fd = -1;
     u->which = u->announced = CHECKSUM_NONE;
     request_each_header(r, find_declared, u);
-    if (mode && strncmp(mode, "STREAMING-", 10) == 0 && !begin_chunked(r, u, mode)) {
+    if (r->service == SERVICE_S3 && mode && strncmp(mode, "STREAMING-", 10) == 0 && !begin_chunked(r, u, mode)) {
         return;
     }
     unsigned wanted = u->which != CHECKSUM_NONE ? 1u << u->which : 1u << CHECKSUM_CRC64NVME;

@@ -16,6 +16,8 @@ void upload_feed(struct request *r, const char *bytes, size_t count);
 bool upload_finish(struct request *r, struct digest *digest, enum checksum *which);
 /* Writes the description behind the bytes and closes the file: its path is upload_path(). false: refused (our trouble). */
 bool upload_seal(struct request *r, json_t *description);
+/* The file, readable and still the upload's. */
+int upload_fd(const struct upload *u);
 const char *upload_path(const struct upload *u);
 /* The file was renamed away: upload_free() must not remove it. */
 void upload_keep(struct upload *u);

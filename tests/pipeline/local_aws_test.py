@@ -3,6 +3,7 @@
 HealthImaging imports, and does wrong what it was ordered to do wrong."""
 import base64
 import concurrent.futures
+import hashlib
 import http.client
 import json
 import os
@@ -315,6 +316,57 @@ def killed_while_importing(aws):
     refused(aws.start_job('j/9/', token='kill-1'), 409, 'ConflictException')
 
 
+def dicomweb(aws):
+    """StoreDICOM: read like a job's files, answered like any DICOMweb server."""
+    studies, kind = f'/datastore/{DATASTORE}/studies', 'multipart/related; type="application/dicom"; boundary=b0undary'
+    good = [image(40, n) for n in (1, 2, 3)]
+
+    def wrap(*files, closing=b'--b0undary--\r\n'):
+        return b''.join(b'--b0undary\r\nContent-Type: application/dicom\r\n\r\n' + f + b'\r\n' for f in files) + closing
+
+    def store(body, kind=kind, path=studies, how='sha256', **more):
+        headers = {'content-type': kind, 'accept': 'application/dicom+json'}
+        words = 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD'
+        headers['x-amz-content-sha256'] = words if how == 'words' else hashlib.sha256(body).hexdigest()
+        if how == 'words':
+            headers['x-amz-decoded-content-length'] = str(len(body))
+        return aws.request('POST', path, body=body, headers=dict(headers, **more.pop('extra', {})), service='medical-imaging',
+                           payload_hash=headers['x-amz-content-sha256'], **more)
+
+    def uids(answer, tag):
+        return [item['00081155']['Value'][0] for item in json.loads(answer[2]).get(tag, {}).get('Value', []) if '00081155' in item]
+
+    def there(sop):
+        status, _, body = aws.request('GET', f'/datastore/{DATASTORE}/instances', f'SOPInstanceUID={sop}', service='medical-imaging')
+        return status == 200 and len(json.loads(body)) == 1
+
+    answer = store(good[0], kind='application/dicom', how='words')
+    same((answer[0], answer[1]['content-type'], len(uids(answer, '00081199'))), (200, 'application/dicom+json', 1), 'one file, signed as the guide shows')
+    sop = uids(answer, '00081199')[0]
+    check(there(sop) and not there(sop + '0'), 'the query tells what is there')
+    answer = store(wrap(*good[1:], b'hello'))
+    same((answer[0], len(uids(answer, '00081199')), json.loads(answer[2])['00081198']['Value'][0]['00081197']['Value']), (202, 2, [0xC000]), 'two of three')
+    same(store(wrap(b'hello'))[0], 409, 'nothing stored')
+    same(store(wrap(good[0]), path=studies + '/1.2.3')[0], 409, 'StoreDICOMStudy of another study')
+    aws.fault({'operation': 'StoreInstance', 'key': sop, 'action': 'failure_reason', 'reason': 0xA700})
+    same(json.loads(store(good[0], kind='application/dicom')[2])['00081198']['Value'][0]['00081197']['Value'], [0xA700], 'an ordered reason')
+    aws.no_faults()
+    for name, answer in (('no closing boundary', store(wrap(good[0], closing=b''))), ('another type', store(good[0], kind='text/plain')),
+                         ('no parts', store(wrap())), ('a length that is not the body\'s', store(good[0], 'application/dicom', how='words',
+                                                                                           extra={'x-amz-decoded-content-length': '1'}))):
+        same((answer[0], code_of(answer)), (400, 'ValidationException'), name)
+    refused(store(good[0], 'application/dicom', secret='wrong'), 403, 'InvalidSignatureException')
+    before = len(aws.log('stores.log'))
+    same(before, 3, 'lines of stores.log')
+    check([line[3] for line in aws.log('stores.log')] == [hashlib.sha256(f).hexdigest() for f in good], 'the bytes that were stored')
+    aws.kill()
+    aws.start()
+    check(there(sop), 'there after SIGKILL')
+    same([line[5] for line in aws.log('imports.log') if line[1].startswith('stow-')], ['first'] * 3, 'imported once')
+    store(good[0], kind='application/dicom')
+    same([line[5] for line in aws.log('imports.log') if line[1].startswith('stow-')][3:], ['again'], 'the same once more is another version')
+
+
 def limits(build):
     with Aws(build, '--job-ms', '1500', '--jobs-max', '2', '--files-max', '3', '--job-bytes-max', '100000', '--no-throttle') as aws:
         for number in range(4):
@@ -344,7 +396,7 @@ def limits(build):
 def test(build):
     published_signatures()
     with Aws(build, '--job-ms', '100', '--no-throttle', '--domain', 'aws.test') as aws:
-        for part in (refusals, malformed, streaming, importing, faults, killed_while_storing, killed_while_importing):
+        for part in (refusals, malformed, streaming, importing, faults, killed_while_storing, killed_while_importing, dicomweb):
             begun = time.monotonic()
             part(aws)
             say(f'{part.__name__}: ok, {time.monotonic() - begun:.1f} s')
