@@ -22,7 +22,8 @@ struct request {
     struct config *config; /* always there; may have problems */
     const char *home;
     bool config_is_bad;
-    bool json, accept, spool_only, name_only, job;
+    bool json, accept, spool_only, name_only, job, policy;
+    const char *destination; /* or NULL */
     const char *reason;      /* or NULL */
     long long limit;         /* 0: not given */
     int counts[STAGE_COUNT]; /* --receivers N ...; -1: not given */
@@ -34,6 +35,7 @@ int command_up(struct request *q);
 int command_scale(struct request *q);
 int command_reload(struct request *q);
 int command_config(struct request *q);
+int command_doctor(struct request *q);
 int command_status(struct request *q);
 int command_studies(struct request *q);
 int command_stuck(struct request *q);

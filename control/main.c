@@ -4,7 +4,8 @@
 
 #include <unistd.h>
 
-enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32, OPT_NAME_ONLY = 64, OPT_JOB = 128 };
+enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32, OPT_NAME_ONLY = 64, OPT_JOB = 128,
+       OPT_POLICY = 256, OPT_DESTINATION = 512 };
 
 static const struct command {
     const char *name;
@@ -22,6 +23,11 @@ static const struct command {
     {"reload", command_reload, 0, 0, 0, "reload", "let the running stages take over changed settings",
      "Receivers do so at once, associations that stand end with the old ones; the other stages finish what they have in hand first.\n"
      "Ports, address and home need a new start. Exit code 1 if a setting is wrong: then nothing changes."},
+    {"doctor", command_doctor, 0, 0, OPT_JSON | OPT_POLICY | OPT_DESTINATION, "doctor [--json] [--destination NAME] [--policy]",
+     "is everything there that an image will need, here and at AWS?",
+     "Run it before the first image. Says for each thing whether it is fine, and if not, what to set or which permission is missing.\n"
+     "Works while the stages run and while they do not. It writes one small object below s3_prefix and removes it. --policy prints\n"
+     "the IAM policies that are needed instead. Exit code 1 if something FAILED."},
     {"status", command_status, 0, 0, OPT_JSON, "status [--json]", "counts by state, workers, batches, disk, warnings",
      "Works with the pipeline stopped. Lines that begin with WARN want a look. The JSON form is a contract (schema 1)."},
     {"studies", command_studies, 0, 0, OPT_JSON | OPT_LIMIT, "studies [--json] [--limit N]", "the latest studies and how they stand",
@@ -120,6 +126,12 @@ static int parse(int argc, char **argv, struct request *q, const char **home, co
         } else if (strcmp(a, "--name-only") == 0) {
             q->name_only = true;
             used |= OPT_NAME_ONLY;
+        } else if (strcmp(a, "--policy") == 0) {
+            q->policy = true;
+            used |= OPT_POLICY;
+        } else if (strcmp(a, "--destination") == 0 && next && next[0]) {
+            q->destination = argv[++i];
+            used |= OPT_DESTINATION;
         } else if (strcmp(a, "--spool-only") == 0) {
             q->spool_only = true;
             used |= OPT_SPOOL_ONLY;

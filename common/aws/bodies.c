@@ -20,6 +20,9 @@ struct reader {
     bool too_long;
     /* an error */
     struct error_body *error;
+    /* single texts */
+    const struct xml_wanted *wanted;
+    size_t wanted_count;
     /* a listing */
     struct s3_page *page;
     int (*each)(void *ctx, const char *key, int64_t bytes);
@@ -86,7 +89,9 @@ static void XMLCALL on_text(void *ctx, const XML_Char *text, int length)
 
 static void error_end(struct reader *r, const char *name)
 {
-    if (r->depth != 2 || strcmp(r->root, "Error") != 0) {
+    bool of_s3 = r->depth == 2 && strcmp(r->root, "Error") == 0;
+    bool of_sts = r->depth == 3 && strcmp(r->root, "ErrorResponse") == 0 && strcmp(r->names[2], "Error") == 0;
+    if (!of_s3 && !of_sts) {
         return;
     }
     if (strcmp(name, "Code") == 0) {
@@ -95,6 +100,17 @@ static void error_end(struct reader *r, const char *name)
         cleaned(r->error->message, sizeof r->error->message, r->text);
     } else if (strcmp(name, "Region") == 0) {
         cleaned(r->error->region, sizeof r->error->region, r->text);
+    }
+}
+
+static void wanted_end(struct reader *r, const char *name)
+{
+    for (size_t i = 0; i < r->wanted_count; i++) {
+        const struct xml_wanted *w = &r->wanted[i];
+        if (strcmp(w->name, name) == 0 && !w->place[0]) {
+            r->bad = r->bad || r->too_long || r->used >= w->size;
+            cleaned(w->place, w->size, r->text);
+        }
     }
 }
 
@@ -166,6 +182,8 @@ static void XMLCALL on_end(void *ctx, const XML_Char *name)
     struct reader *r = ctx;
     if (r->error) {
         error_end(r, name);
+    } else if (r->wanted) {
+        wanted_end(r, name);
     } else {
         page_end(r, name);
     }
@@ -203,6 +221,15 @@ void error_body_xml(const char *body, size_t bytes, struct error_body *out)
     struct reader r = {.error = out};
     memset(out, 0, sizeof *out);
     (void)parse(&r, body, bytes); /* what came before a fault is still worth telling */
+}
+
+bool xml_texts_read(const char *body, size_t bytes, const struct xml_wanted *wanted, size_t count)
+{
+    struct reader r = {.wanted = wanted, .wanted_count = count};
+    for (size_t i = 0; i < count; i++) {
+        wanted[i].place[0] = '\0';
+    }
+    return parse(&r, body, bytes) && !r.bad;
 }
 
 int s3_page_read(const char *body, size_t bytes, struct s3_page *page, int (*each)(void *ctx, const char *key, int64_t bytes), void *ctx,

@@ -15,10 +15,18 @@ struct error_body {      /* "" where nothing was said */
     char message[200]; /* cut; control characters and quotes replaced */
     char region[48];
 };
-/* S3's <Error>; anything else leaves *out empty. */
+/* S3's <Error>, STS's <ErrorResponse>; anything else leaves *out empty. */
 void error_body_xml(const char *body, size_t bytes, struct error_body *out);
 /* {"__type" or "code": ..., "message" or "Message": ...} */
 void error_body_json(const char *body, size_t bytes, struct error_body *out);
+
+/* The texts of single elements of a small document, wherever they stand; the first of each name counts. False: it is no XML, or a text does not fit. */
+struct xml_wanted {
+    const char *name;
+    char *place;
+    size_t size;
+};
+bool xml_texts_read(const char *body, size_t bytes, const struct xml_wanted *wanted, size_t count);
 
 struct s3_page { /* one page of ListObjectsV2 */
     bool truncated;

@@ -316,7 +316,7 @@ int aws_begin(struct aws_client *c, struct aws_call *call, aws_done done, void *
 
 /* ---- the answer ------------------------------------------------------------------------------------------------------------------------- */
 
-static void learn_clock(struct aws_client *c, const struct http_response *r)
+void aws_client_learn_clock(struct aws_client *c, const struct http_response *r)
 {
     if (r->rc != 0 || r->date_ms == 0 || r->took_ms > AGE_MAX_MS) {
         return;
@@ -396,7 +396,7 @@ static void on_response(void *ctx, struct http_response *r)
     bool s3 = f->call->service == AWS_S3;
     const char *who = f->call->is_plain ? "DICOMweb server" : endpoint_service_title(f->call->service);
     if (!f->call->is_plain) {
-        learn_clock(c, r);
+        aws_client_learn_clock(c, r);
     }
     if (!http_header(r, s3 ? "x-amz-request-id" : "x-amzn-requestid", a.request_id, sizeof a.request_id)) {
         a.request_id[0] = '\0';
@@ -405,7 +405,7 @@ static void on_response(void *ctx, struct http_response *r)
         a.rc = err_set(&a.why, r->rc, 0, "%s %s: %s", who, f->call->operation, r->why.text);
     } else if (!f->call->is_plain && (r->status < 200 || r->status > 299)) {
         char type[120];
-        (s3 ? error_body_xml : error_body_json)(r->body, r->body_bytes, &said);
+        (s3 || f->call->service == AWS_STS ? error_body_xml : error_body_json)(r->body, r->body_bytes, &said);
         aws_error_plain_code(!s3 && http_header(r, "x-amzn-errortype", type, sizeof type) ? type : said.code, a.code, sizeof a.code);
         map_error(f, r, &said, &a);
     }
@@ -521,6 +521,7 @@ static void on_blocking(void *ctx, struct aws_answer *a)
     b->out->status = a->http->status;
     (void)http_header(a->http, "etag", b->out->etag, sizeof b->out->etag);
     (void)http_header(a->http, "x-amz-checksum-crc32c", b->out->crc32c, sizeof b->out->crc32c);
+    (void)http_header(a->http, "x-amz-bucket-region", b->out->bucket_region, sizeof b->out->bucket_region);
     (void)http_header(a->http, "content-length", b->out->content_length, sizeof b->out->content_length);
     b->out->body = a->http->body;
     b->out->body_bytes = a->http->body_bytes;

@@ -386,6 +386,17 @@ static int network_error(struct transfer *t, CURLcode code, struct http_response
     }
 }
 
+static void note_peer(struct transfer *t, struct http_response *r)
+{
+    char *address = NULL;
+    long port = 0;
+    if (curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_IP, &address) == CURLE_OK && address && address[0] &&
+        curl_easy_getinfo(t->easy, CURLINFO_PRIMARY_PORT, &port) == CURLE_OK) {
+        bool six = strchr(address, ':') != NULL;
+        (void)snprintf(r->peer, sizeof r->peer, "%s%.46s%s port %ld", six ? "[" : "", address, six ? "]" : "", port);
+    }
+}
+
 static void finish(struct transfer *t, CURLcode code)
 {
     struct http_response r = {0};
@@ -393,6 +404,7 @@ static void finish(struct transfer *t, CURLcode code)
     (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &r.status);
     r.header_block = t->head;
     r.took_ms = clock_mono_ms() - t->began_ms;
+    note_peer(t, &r);
     if (t->too_large) {
         r.rc = err_set(&r.why, ERR_TOO_LARGE, 0, "the answer is larger than %zu bytes", t->maximum);
     } else if (t->no_memory) {

@@ -54,6 +54,7 @@ struct http_response {
     bool stale_connection; /* rc is ERR_NETWORK because a kept connection had died: worth one repeat at once */
     int64_t date_ms;       /* of the Date header, 0 if none or an Age header stands beside it */
     int64_t took_ms;
+    char peer[80]; /* address and port that answered (a proxy's, if one was used), "" if none did */
     const char *header_block; /* for http_header() */
 };
 typedef void (*http_done)(void *ctx, struct http_response *response);

@@ -65,7 +65,7 @@ struct aws_result {
     long status;
     char *body;
     size_t body_bytes;
-    char etag[80], crc32c[16], content_length[24];
+    char etag[80], crc32c[16], content_length[24], bucket_region[48];
 };
 int aws_call_blocking(struct aws_client *c, struct aws_call *call, struct aws_result *out, struct err *e);
 
@@ -104,6 +104,9 @@ struct aws_client {
     unsigned char *hash_buffer;
     unsigned ended; /* counts ends of calls and transfers */
 };
+
+/* Server clock minus ours, from the Date of an answer. */
+void aws_client_learn_clock(struct aws_client *c, const struct http_response *r);
 
 int s3_hash_begin(struct aws_client *c, struct s3_hash *h, struct err *e);
 /* Hashes a slice of what waits (milliseconds) and delivers. */

@@ -172,15 +172,29 @@ int ahi_each_job(struct aws_client *c, const char *datastore_id, const char *sta
     return err_set(e, ERR_PROTOCOL, 0, "HealthImaging ListDICOMImportJobs: more than %d pages", PAGES_MAX);
 }
 
-int ahi_datastore_status(struct aws_client *c, const char *datastore_id, char status[24], struct err *e)
+int ahi_datastore_look(struct aws_client *c, const char *datastore_id, struct ahi_datastore *out, struct err *e)
 {
     json_t *root = NULL;
     const char *const segments[] = {"/datastore/", datastore_id, NULL};
     int rc = ask(c, "GetDatastore", "GET", segments, NULL, NULL, &root, e);
     if (rc == 0) {
-        copy_text(json_object_get(root, "datastoreProperties"), "datastoreStatus", status, 24);
-        rc = status[0] ? 0 : err_set(e, ERR_PROTOCOL, 0, "HealthImaging GetDatastore: the answer holds no status");
+        const json_t *told = json_object_get(root, "datastoreProperties");
+        copy_text(told, "datastoreStatus", out->status, sizeof out->status);
+        copy_text(told, "datastoreName", out->name, sizeof out->name);
+        copy_text(told, "datastoreArn", out->arn, sizeof out->arn);
+        copy_text(told, "kmsKeyArn", out->kms_key_arn, sizeof out->kms_key_arn);
+        rc = out->status[0] ? 0 : err_set(e, ERR_PROTOCOL, 0, "HealthImaging GetDatastore: the answer holds no status");
         json_decref(root);
+    }
+    return rc;
+}
+
+int ahi_datastore_status(struct aws_client *c, const char *datastore_id, char status[24], struct err *e)
+{
+    struct ahi_datastore told;
+    int rc = ahi_datastore_look(c, datastore_id, &told, e);
+    if (rc == 0) {
+        memcpy(status, told.status, sizeof told.status);
     }
     return rc;
 }

@@ -26,5 +26,9 @@ int ahi_each_job(struct aws_client *c, const char *datastore_id, const char *sta
                  void *ctx, struct err *e);
 /* GetDatastore: CREATING, CREATE_FAILED, ACTIVE, DELETING, DELETED. */
 int ahi_datastore_status(struct aws_client *c, const char *datastore_id, char status[24], struct err *e);
+struct ahi_datastore { /* "" where nothing is told */
+    char status[24], name[257], arn[321], kms_key_arn[513];
+};
+int ahi_datastore_look(struct aws_client *c, const char *datastore_id, struct ahi_datastore *out, struct err *e);
 
 #endif

@@ -32,6 +32,7 @@ static const struct {
               "LEFT JOIN import_job j ON j.batch = b.id WHERE b.id = ?1 LIMIT ?2"},
     {"wait", "SELECT * FROM v_wait LIMIT ?2"},
     {"overdue", "SELECT * FROM v_overdue ORDER BY running_seconds DESC LIMIT ?2"},
+    {"last_received", "SELECT received_ms FROM instance ORDER BY id DESC LIMIT ?2"},
     {"jobs", "SELECT * FROM import_job ORDER BY submittedAt DESC LIMIT ?2"},
     {"find", "SELECT * FROM (SELECT 'instance' AS kind, id FROM instance WHERE id = ?1 "
              "UNION SELECT 'instance', id FROM instance WHERE sop_instance_uid = ?1 "

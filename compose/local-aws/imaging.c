@@ -262,7 +262,8 @@ static json_t *datastore(const struct request *r, bool whole)
     char arn[200];
     double at = (double)r->app->started_ms / 1000;
     (void)snprintf(arn, sizeof arn, "arn:aws:medical-imaging:%s:%s:datastore/%s", o->region, o->account, o->datastore);
-    json_t *d = json_pack("{s:s s:s s:s s:s s:f s:f}", "datastoreId", o->datastore, "datastoreName", "local", "datastoreStatus", "ACTIVE",
+    json_t *d = json_pack("{s:s s:s s:s s:s s:f s:f}", "datastoreId", o->datastore, "datastoreName", "local", "datastoreStatus",
+                          o->datastore_status ? o->datastore_status : "ACTIVE",
                           "datastoreArn", arn, "createdAt", at, "updatedAt", at);
     if (whole) {
         (void)json_object_set_new(d, "losslessStorageFormat", json_string("HTJ2K"));

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PORT = 256, ADDRESS, DATA, ACCESS_KEY, SECRET_KEY, REGION, DATASTORE, BUCKET, ACCOUNT, DOMAIN, JOB_MS, JOBS_MAX, FILES_MAX,
+enum { PORT = 256, ADDRESS, DATA, ACCESS_KEY, SECRET_KEY, REGION, DATASTORE, BUCKET, ACCOUNT, DOMAIN, BUCKET_KMS_KEY, DATASTORE_STATUS, JOB_MS, JOBS_MAX, FILES_MAX,
        JOB_BYTES_MAX, NO_THROTTLE, START_PER_SECOND, FSYNC, FAST_ETAG, LOG_LEVEL, HELP };
 
 static const struct option long_options[] = {
@@ -29,6 +29,8 @@ static const struct option long_options[] = {
     {"bucket", required_argument, NULL, BUCKET},
     {"account", required_argument, NULL, ACCOUNT},
     {"domain", required_argument, NULL, DOMAIN},
+    {"bucket-kms-key", required_argument, NULL, BUCKET_KMS_KEY},
+    {"datastore-status", required_argument, NULL, DATASTORE_STATUS},
     {"job-ms", required_argument, NULL, JOB_MS},
     {"jobs-max", required_argument, NULL, JOBS_MAX},
     {"files-max", required_argument, NULL, FILES_MAX},
@@ -51,6 +53,8 @@ static const char usage[] =
     "  --datastore ID          32 of 0-9 a-z (0123456789abcdef0123456789abcdef)\n"
     "  --account N             12 digits (123456789012)\n"
     "  --domain D              BUCKET.D names a bucket (virtual-host style); BUCKET.localhost always does\n"
+    "  --bucket-kms-key ARN    what GetBucketEncryption tells (SSE-S3)\n"
+    "  --datastore-status S    what GetDatastore tells (ACTIVE)\n"
     "  --job-ms N              how long an import job takes (2000)\n"
     "  --jobs-max N --files-max N --job-bytes-max N   quotas (100, 5000, 10000000000)\n"
     "  --start-per-second N    rate of StartDICOMImportJob (1, burst twice that)\n"
@@ -107,6 +111,8 @@ static bool take_option(struct start *s, int which, const char *value, const cha
     case DATASTORE: o->datastore = value; return true;
     case ACCOUNT: o->account = value; return true;
     case DOMAIN: o->domain = value; return true;
+    case BUCKET_KMS_KEY: o->bucket_kms_key = value; return true;
+    case DATASTORE_STATUS: o->datastore_status = value; return true;
     case NO_THROTTLE: s->no_throttle = true; return true;
     case START_PER_SECOND: s->start_per_second = atof(value); return s->start_per_second > 0;
     case FSYNC: o->durable = true; return true;

@@ -16,6 +16,7 @@ static const struct operation create_bucket = {"CreateBucket", s3_create_bucket,
 static const struct operation head_bucket = {"HeadBucket", s3_head_bucket, false, false};
 static const struct operation delete_bucket = {"DeleteBucket", s3_delete_bucket, false, false};
 static const struct operation get_location = {"GetBucketLocation", s3_get_bucket_location, false, false};
+static const struct operation get_encryption = {"GetBucketEncryption", s3_get_bucket_encryption, false, false};
 static const struct operation create_multipart = {"CreateMultipartUpload", s3_create_multipart, false, false};
 static const struct operation upload_part = {"UploadPart", s3_upload_part, true, false};
 static const struct operation complete_multipart = {"CompleteMultipartUpload", s3_complete_multipart, false, false};
@@ -65,7 +66,9 @@ static const struct operation *of_bucket(const struct request *r)
     }
     if (strcmp(r->method, "GET") == 0) {
         (void)request_query(r, "list-type", type, sizeof type);
-        return strcmp(type, "2") == 0 ? &list_objects : has(r, "uploads") ? &list_multiparts : has(r, "location") ? &get_location : NULL;
+        return strcmp(type, "2") == 0 ? &list_objects : has(r, "uploads") ? &list_multiparts : has(r, "location") ? &get_location
+               : has(r, "encryption")       ? &get_encryption
+                                            : NULL;
     }
     return NULL;
 }

@@ -21,6 +21,7 @@ void s3_create_bucket(struct request *r);
 void s3_head_bucket(struct request *r);
 void s3_delete_bucket(struct request *r);
 void s3_get_bucket_location(struct request *r);
+void s3_get_bucket_encryption(struct request *r);
 
 void s3_create_multipart(struct request *r);
 void s3_upload_part(struct request *r);

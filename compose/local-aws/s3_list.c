@@ -270,3 +270,19 @@ void s3_get_bucket_location(struct request *r)
     text_add_xml(&r->out, strcmp(region, "us-east-1") == 0 ? "" : region);
     text_add(&r->out, "</LocationConstraint>");
 }
+
+/* One setting for all buckets (--bucket-kms-key). It is told and never obeyed: nothing here is encrypted. */
+void s3_get_bucket_encryption(struct request *r)
+{
+    if (!s3_need_bucket(r)) {
+        return;
+    }
+    const char *key = r->app->options.bucket_kms_key;
+    answer_xml(r, 200);
+    text_add(&r->out, "<ServerSideEncryptionConfiguration xmlns=\"" S3_XMLNS "\"><Rule><ApplyServerSideEncryptionByDefault>");
+    text_add_element(&r->out, "SSEAlgorithm", key ? "aws:kms" : "AES256");
+    if (key) {
+        text_add_element(&r->out, "KMSMasterKeyID", key);
+    }
+    text_add(&r->out, "</ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule></ServerSideEncryptionConfiguration>");
+}

@@ -17,6 +17,7 @@ struct image_sets;
 
 struct options {
     const char *address, *data, *access_key, *secret_key, *region, *datastore, *bucket, *account, *domain;
+    const char *bucket_kms_key, *datastore_status; /* NULL: none, ACTIVE */
     int port, job_ms, jobs_max, files_max;
     int64_t job_bytes_max;
     bool durable, fast_etag;
