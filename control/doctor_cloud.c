@@ -131,7 +131,15 @@ static void check_identity(struct doctor *d, struct finding *f)
     }
 }
 
+static void check_dicomweb(struct doctor *d, struct finding *f)
+{
+    (void)d;
+    finding_set(f, FOUND_NOT_CHECKED, "a DICOMweb server is not asked from here");
+    finding_advise(f, "the first image shows it: `storescpctl status` says what an uploader waits for");
+}
+
 const struct check doctor_cloud_checks[] = {
+    {"dicomweb", OF_DICOMWEB, 0, check_dicomweb},
     {"client", OF_AWS, 0, check_client},
     {"reach_s3", OF_AWS, FACT_CLIENT, check_reach_s3},
     {"reach_healthimaging", OF_IMAGING, FACT_CLIENT, check_reach_imaging},

@@ -102,7 +102,7 @@ def settings_and_local(p):
     p.only('secrets', 'warning', 'mode 644', 'chmod 600')
     p.file_mode(0o600)
     p.only('secrets', 'warning', 'environment', environment={'AWS_SECRET_ACCESS_KEY': 'local-secret-key'})
-    found = p.look(home=os.path.join(it.work, 'nowhere'), code=1)
+    found = p.look(home=os.path.join(it.work, 'nowhere'), code=1, environment={'AWS_ENDPOINT_URL': f'http://127.0.0.1:{it.aws_port}'})
     for name in ('spool_directory', 'state_directory'):
         check(found[name][0] == 'failed' and 'cannot be written' in found[name][1], f'{name}: {found[name]}')
     with socket.socket() as s:
@@ -158,7 +158,7 @@ def reach_clock_and_keys(p):
     p.settings(endpoint_url_s3=f'http://127.0.0.1:{nobody}')
     p.only('reach_s3', 'failed', f'127.0.0.1:{nobody}', 'endpoint_url_s3')
     same({p.checks[k][:2] for k in ('bucket', 'put', 'delete', 'output_bucket')}, {('not_checked', 'S3 cannot be reached')}, 'what needs S3')
-    p.settings(endpoint_url_medical_imaging='http://no-such-host.invalid')
+    p.settings(endpoint_url_medical_imaging='http://no-such-host.invalid', aws_connect_ms=300)
     p.only('reach_healthimaging', 'failed', 'no-such-host.invalid', 'DNS')
     same(p.checks['datastore'][0], 'not_checked', 'what needs HealthImaging')
     p.settings(endpoint_url_sts=f'http://127.0.0.1:{nobody}')
