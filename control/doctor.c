@@ -145,7 +145,12 @@ static void learn(struct doctor *d)
 static struct doctor at(const struct request *q, const struct config *config)
 {
     static const unsigned kinds[] = {[KIND_HEALTHIMAGING] = OF_IMAGING, [KIND_S3] = OF_S3, [KIND_DICOMWEB] = OF_DICOMWEB};
-    return (struct doctor){.q = q, .config = config, .destination = config_destination_name(config), .kind = kinds[config_destination_kind(config)]};
+    struct doctor d = {.q = q, .config = config, .destination = config_destination_name(config), .kind = kinds[config_destination_kind(config)]};
+    struct err e = {0};
+    if (d.kind != OF_DICOMWEB && aws_site_choose(config, &d.site, &e) != 0) { /* the first check tells why */
+        (void)snprintf(d.site.region, sizeof d.site.region, "%s", config_text(config, CFG_AWS_REGION));
+    }
+    return d;
 }
 
 static bool is_wanted(const struct request *q, const struct doctor *d)

@@ -17,6 +17,7 @@
 
 #include "common/aws/inspect.h"
 #include "common/aws/s3.h"
+#include "common/aws/site.h"
 #include "control/control.h"
 
 #include <jansson.h>
@@ -49,6 +50,7 @@ struct doctor {
     const char *destination;
     unsigned kind;               /* OF_IMAGING, OF_S3 or OF_DICOMWEB */
     unsigned facts;
+    struct aws_site site; /* region and endpoints; region "" if they cannot be told */
     struct aws_client *client;
     struct aws_identity identity; /* account "": not known */
     char bucket_region[48], kms_key[400];

@@ -36,8 +36,8 @@ static void look_at(struct doctor *d, struct finding *f, const char *bucket, con
         d->facts |= fact;
         finding_set(f, FOUND_FINE, "%s is there%s%s", bucket, region[0] ? ", in " : "", region);
     }
-    if ((rc == 0 || rc == ERR_AWS_REGION) && region[0] && strcmp(region, config_text(d->config, CFG_AWS_REGION)) != 0) {
-        finding_set(f, FOUND_FAILED, "bucket %s is in %s, aws_region is %s", bucket, region, config_text(d->config, CFG_AWS_REGION));
+    if ((rc == 0 || rc == ERR_AWS_REGION) && region[0] && strcmp(region, d->site.region) != 0) {
+        finding_set(f, FOUND_FAILED, "bucket %s is in %s, aws_region is %s", bucket, region, d->site.region);
         finding_advise(f, "set aws_region = %s, or take a bucket of that region: HealthImaging reads from buckets of its own region", region);
     }
 }
@@ -47,7 +47,7 @@ static void check_bucket(struct doctor *d, struct finding *f)
     const char *bucket = config_text(d->config, CFG_DICOM_BUCKET);
     if (!bucket[0]) {
         finding_set(f, FOUND_FAILED, "dicom_bucket is not set");
-        finding_advise(f, "set dicom_bucket to the name of a bucket in %s", config_text(d->config, CFG_AWS_REGION));
+        finding_advise(f, "set dicom_bucket to the name of a bucket in %s", d->site.region);
         return;
     }
     look_at(d, f, bucket, "dicom_bucket", FACT_BUCKET, d->bucket_region);

@@ -14,7 +14,7 @@ static void check_client(struct doctor *d, struct finding *f)
         return;
     }
     d->facts |= FACT_CLIENT;
-    finding_set(f, FOUND_FINE, "region %s, at most %lld connections an uploader", config_text(d->config, CFG_AWS_REGION),
+    finding_set(f, FOUND_FINE, "region %s (%s), at most %lld connections an uploader", d->site.region, d->site.region_origin,
                 config_int(d->config, CFG_MAX_POOL_CONNECTIONS));
 }
 

@@ -48,7 +48,7 @@ static void check_datastore(struct doctor *d, struct finding *f)
     }
     int rc = ahi_datastore_look(d->client, id, &store, &e);
     if (rc == ERR_AWS_NOT_FOUND) {
-        finding_set(f, FOUND_FAILED, "there is no data store %s in %s", id, config_text(d->config, CFG_AWS_REGION));
+        finding_set(f, FOUND_FAILED, "there is no data store %s in %s", id, d->site.region);
         finding_advise(f, "correct datastore_id, or aws_region");
         return;
     }
@@ -64,12 +64,12 @@ static void check_datastore(struct doctor *d, struct finding *f)
         finding_advise(f, strcmp(store.status, "CREATING") == 0 ? "wait some minutes" : "set datastore_id to one that is ACTIVE");
         return;
     }
-    if (region[0] && strcmp(region, config_text(d->config, CFG_AWS_REGION)) != 0) {
-        finding_set(f, FOUND_WARNING, "data store %s is in %s, aws_region is %s", id, region, config_text(d->config, CFG_AWS_REGION));
+    if (region[0] && strcmp(region, d->site.region) != 0) {
+        finding_set(f, FOUND_WARNING, "data store %s is in %s, aws_region is %s", id, region, d->site.region);
         finding_advise(f, "set aws_region = %s, and take a bucket there", region);
         return;
     }
-    finding_set(f, FOUND_FINE, "%s (%s) is ACTIVE in %s, account %s, %s%s", id, store.name, region[0] ? region : config_text(d->config, CFG_AWS_REGION),
+    finding_set(f, FOUND_FINE, "%s (%s) is ACTIVE in %s, account %s, %s%s", id, store.name, region[0] ? region : d->site.region,
                 account[0] ? account : "?", store.kms_key_arn[0] ? "key " : "with AWS's own key", store.kms_key_arn);
 }
 
@@ -155,7 +155,7 @@ static int jobs_of_region(const char *region)
 
 static void check_quotas(struct doctor *d, struct finding *f)
 {
-    const char *region = config_text(d->config, CFG_AWS_REGION);
+    const char *region = d->site.region;
     long long running = config_int(d->config, CFG_IMPORT_RUNNING_MAX);
     long long poll_ms = config_int(d->config, CFG_IMPORT_POLL_MS);
     int jobs = jobs_of_region(region);
@@ -177,7 +177,11 @@ static void check_quotas(struct doctor *d, struct finding *f)
 
 static void check_region(struct doctor *d, struct finding *f)
 {
-    const char *region = config_text(d->config, CFG_AWS_REGION);
+    const char *region = d->site.region;
+    if (!region[0]) {
+        finding_set(f, FOUND_NOT_CHECKED, "the region is not known");
+        return;
+    }
     for (size_t i = 0; i < sizeof regions / sizeof regions[0]; i++) {
         if (strcmp(regions[i], region) == 0) {
             finding_set(f, FOUND_FINE, "HealthImaging is offered in %s", region);

@@ -38,7 +38,7 @@ static const char *or_word(const char *value, const char *word)
     return value[0] ? value : word;
 }
 
-/* "aws", "aws-cn", "aws-us-gov": the first part of every ARN there. */
+/* "aws", "aws-cn", "aws-us-gov": what every ARN there begins with. */
 static const char *partition_of(const char *region)
 {
     return strncmp(region, "cn-", 3) == 0 ? "aws-cn" : strncmp(region, "us-gov-", 7) == 0 ? "aws-us-gov" : "aws";
@@ -47,7 +47,7 @@ static const char *partition_of(const char *region)
 static json_t *resources(const struct doctor *d, enum resource on)
 {
     const struct config *c = d->config;
-    const char *region = config_text(c, CFG_AWS_REGION);
+    const char *region = or_word(d->site.region, "REGION");
     const char *partition = partition_of(region);
     const char *bucket = or_word(config_text(c, CFG_DICOM_BUCKET), "DICOM_BUCKET");
     const char *output = or_word(doctor_output_bucket(c), "DICOM_BUCKET");
