@@ -5,7 +5,7 @@
 
 #include <time.h>
 
-enum { TRIES = 30, TRY_MS = 100, TOLD_MAX = 5 };
+enum { TRIES = 30, TRY_MS = 100, TOLD_MAX = 5, FOUND_MAX = 5000 };
 
 int give_up_job(struct request *q)
 {
@@ -25,6 +25,33 @@ int give_up_job(struct request *q)
     }
     (void)printf("the import job of batch %s is given up: its results are looked at for some seconds, then what is not imported goes into a new job\n",
                  q->args[0]);
+    return EXIT_FINE;
+}
+
+int command_close(struct request *q)
+{
+    struct err e = {0};
+    struct state *state = NULL;
+    struct table found = {0};
+    long long batches = 0;
+    int rc = open_for_person(&state, q, &e);
+    rc = rc == 0 ? table_load(&found, state, "find", q->args[0], FOUND_MAX, &e) : rc;
+    for (size_t i = 0; rc == 0 && i < found.rows; i++) {
+        const char *kind = table_get(&found, i, "kind");
+        const char *id = table_get(&found, i, "id");
+        int count = 0;
+        rc = kind && id && strcmp(kind, "commitment") != 0 ? state_import_now(state, id, &count, &e) : 0;
+        batches += count;
+    }
+    table_clear(&found);
+    state_close(&state);
+    if (rc != 0) {
+        return complain("%s", e.text);
+    }
+    if (batches == 0) {
+        return complain("nothing under %.200s waits for the start of its import job: `storescpctl why` tells where it is", q->args[0]);
+    }
+    (void)printf("%lld batch%s closed and goes before others; `storescpctl why %.200s` shows it\n", batches, batches == 1 ? " is" : "es are", q->args[0]);
     return EXIT_FINE;
 }
 

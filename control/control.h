@@ -46,6 +46,7 @@ int command_retry(struct request *q);
 int command_hold(struct request *q);
 int command_release(struct request *q);
 int command_drop(struct request *q);
+int command_close(struct request *q);
 int command_rebuild(struct request *q);
 int command_user(struct request *q);
 

@@ -49,6 +49,9 @@ static const struct command {
     {"hold", command_hold, 1, 1, OPT_REASON, "hold ID|STUDY [--reason TEXT]", "let instances wait until `release`",
      "What is not yet in an import job stays where it is; its batch waits too. New instances of the study are not held."},
     {"release", command_release, 1, 1, 0, "release ID|STUDY", "let held instances go on", "Exit code 1 if none was held."},
+    {"close", command_close, 1, 1, 0, "close STUDY|BATCH|ID", "import now: do not wait for more, start before others",
+     "The batches in which its images wait are closed, uploaded and started before others. What comes later goes into another batch.\n"
+     "Exit code 1 if nothing of it waits to be started."},
     {"drop", command_drop, 1, 1, OPT_REASON, "drop ID|STUDY --reason TEXT", "give up quarantined, failed or held received instances",
      "The rows stay and tell who dropped them and why; the files are kept in spool/dropped for spool_keep_dropped_s, and until then\n"
      "`retry ID` brings one back."},

@@ -213,8 +213,8 @@ static int say_batch(struct state *s, const char *batch, const char *id, struct 
         bool is_overdue = error && err_code_of(error) == ERR_IMPORT_OVERDUE; /* what a person does is about the batch then */
         say_error(&t, "error_code", "error_text", "", is_overdue ? batch : id);
         if (state && strcmp(state, "open") == 0) {
-            (void)printf("It takes more of its study until batch_quiet_ms have passed without one; the last came %s. Then its job starts.\n",
-                         text_time(table_number(&t, 0, "last_added_ms"), when, sizeof when));
+            (void)printf("It takes more of its study until batch_%squiet_ms have passed without one; the last came %s. Then its job starts (at once: "
+                         "`storescpctl close %s`).\n", table_number(&t, 0, "urgent") ? "urgent_" : "", text_time(table_number(&t, 0, "last_added_ms"), when, sizeof when), batch);
         }
         rc = state && strcmp(state, "closed") == 0 ? say_what_holds_up(s, batch, e) : 0;
     }

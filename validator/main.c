@@ -94,6 +94,7 @@ static int judge(struct validator *v, const struct state_instance *claim, size_t
     memset(out, 0, sizeof *out);
     memset(&scan, 0, sizeof scan);
     out->claim = claim;
+    out->urgent = config_bool_for(v->worker.config, config_for_ae(v->worker.config, claim->r.calling_ae), CFG_URGENT);
     int fd = spool_open(v->home, claim->r.id, e);
     int rc = fd < 0 ? fd : 0;
     if (rc == 0 && fstat(fd, &info) == -1) {

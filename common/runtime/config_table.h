@@ -141,6 +141,9 @@
       "the same by their bytes")                                                                                       \
     X(CFG_SLOW_ANSWER_MS, "slow_answer_ms", "", INT, "250", 1, 10000, "ms",                                            \
       "how much later a success is sent when space or backlog ask for slower answers")                                 \
+    X(CFG_URGENT, "urgent", "", BOOL, "false", 0, 0, "",                                                               \
+      "in a section: its images are uploaded and imported before others, and their batches close after "               \
+      "batch_urgent_quiet_ms")                                                                                         \
     X(CFG_PRIORITY, "priority", "", BOOL, "false", 0, 0, "",                                                           \
       "these senders may use the associations of priority_reserve, and their images are taken without delay, whatever " \
       "the backlog, until only spool_free_mb less priority_reserve_mb is free")                                                                                   \
@@ -165,6 +168,8 @@
     /* batches and import jobs */                                                                                      \
     X(CFG_BATCH_QUIET_MS, "batch_quiet_ms", "", INT, "30000", 0, 86400000, "ms",                                       \
       "a study's batch closes after this time without a new instance")                                                 \
+    X(CFG_BATCH_URGENT_QUIET_MS, "batch_urgent_quiet_ms", "", INT, "3000", 0, 86400000, "ms",                          \
+      "the same for a study of a sender that is urgent")                                                               \
     X(CFG_BATCH_MAX_AGE_MS, "batch_max_age_ms", "", INT, "600000", 100, 86400000, "ms",                                \
       "a batch closes at this age even if instances keep coming; a closed one waits so long for an instance that is late") \
     X(CFG_BATCH_MAX_COUNT, "batch_max_count", "", INT, "5000", 1, 5000, "count",                                       \
@@ -282,6 +287,7 @@
     X(CFG_SUCCESS_AT)                                                                                                  \
     X(CFG_SUCCESS_WAIT_S)                                                                                              \
     X(CFG_SUCCESS_TIMEOUT)                                                                                             \
+    X(CFG_URGENT)                                                                                                      \
     X(CFG_PRIORITY)                                                                                                    \
     X(CFG_ASSOCIATION_INSTANCES)                                                                                       \
     X(CFG_ASSOCIATION_MB)                                                                                              \

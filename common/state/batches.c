@@ -22,8 +22,8 @@ int state_batch_close(struct state *s, const char *batch, const char *why, int64
 {
     int changed = 0;
     int rc = state_run(s, &changed, e,
-                       "UPDATE batch SET state = 'closed', closed_ms = ?2, next_attempt_ms = ?2 WHERE id = ?1 AND state = 'open'",
-                       "ti", batch, now);
+                       "UPDATE batch SET state = 'closed', closed_ms = ?2, next_attempt_ms = ?2 - urgent * ?3 WHERE id = ?1 AND state = 'open'",
+                       "tii", batch, now, (int64_t)STATE_URGENT_AHEAD_MS);
     return rc == 0 && changed ? state_batch_event(s, batch, "open", "closed", NULL, why, now, e) : rc;
 }
 
@@ -66,7 +66,7 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     if (rc == 0) {
         rc = state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = NULL, etag = NULL WHERE id = ?1", "tt", id, batch);
     }
-    return rc;
+    return rc ? rc : state_urge_batch(s, id, batch, e);
 }
 
 int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e)
@@ -87,7 +87,7 @@ int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, i
                    "iiit", now, now - quiet_ms, now - max_age_ms, s->worker);
     if (rc == 0) {
         rc = state_run(s, closed, e,
-                       "UPDATE batch INDEXED BY batch_open SET state = 'closed', closed_ms = ?1, next_attempt_ms = ?1 "
+                       "UPDATE batch INDEXED BY batch_open SET state = 'closed', closed_ms = ?1, next_attempt_ms = ?1 - urgent * 3600000 "
                        "WHERE state = 'open' AND (last_added_ms <= ?2 OR opened_ms <= ?3)",
                        "iii", now, now - quiet_ms, now - max_age_ms);
     }

@@ -383,6 +383,7 @@ static int end_validation(struct state *s, struct state_validation *v, const str
         char batch[STATE_ID_SIZE];
         v->verdict = VERDICT_VALIDATED;
         rc = state_move(s, c->r.id, c->token, "received", "validated", now, NULL, NULL, e);
+        rc = rc == 0 && v->urgent ? state_urge_instance(s, c->r.id, now, e) : rc;
         if (rc == 0) {
             rc = state_assign_batch(s, c->r.id, d->study_uid, c->r.file_bytes, limits, now, batch, e);
         }

@@ -74,6 +74,12 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
  * Inside a transaction that must be committed in both cases. */
 int state_take_start(struct state *s, const struct state_start_limits *limits, bool new_job, int64_t now_ms, int64_t *wait_ms,
                      struct err *e);
+/* What is urgent counts as due that much longer: it goes before others, and nobody who has waited longer than that starves. */
+enum { STATE_URGENT_AHEAD_MS = 3600000 };
+/* A received instance that is just becoming 'validated' is urgent; before state_assign_batch(). Inside a transaction. */
+int state_urge_instance(struct state *s, const char *id, int64_t now_ms, struct err *e);
+/* The batch is urgent if the instance, which was just put into it, is. Inside a transaction. */
+int state_urge_batch(struct state *s, const char *id, const char *batch, struct err *e);
 /* open -> closed, with why as the note of the event; nothing when it is not open any more. Inside a transaction. */
 int state_batch_close(struct state *s, const char *batch, const char *why, int64_t now_ms, struct err *e);
 /* An event that belongs to a batch. Inside a transaction. */

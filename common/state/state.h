@@ -125,6 +125,7 @@ struct state_validation {
     char refuse_text[320];
     char compared_with[STATE_ID_SIZE]; /* the twin of the same size and CRC32C whose bytes the caller compared, or "" */
     bool content_differs;              /* the bytes are different although CRC32C agrees */
+    bool urgent;                       /* uploaded and imported before others; its batch closes soon */
     enum state_verdict verdict; /* out */
     bool fenced;                /* out: the claim was lost, nothing was done */
 };
@@ -181,6 +182,8 @@ struct state_batch {
 /* Closes open batches that were quiet since quiet_ms or are older than max_age_ms; *closed counts them. A full one closes when the next
  * instance of its study comes. */
 int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e);
+/* Closes open batches with an urgent instance in them that were quiet since quiet_ms, up to 64. Costs one index look-up when there are none. */
+int state_batches_close_urgent(struct state *s, int64_t quiet_ms, int *closed, struct err *e);
 /* Closes open batches that a sender waits for (success_at = imported) as soon as every instance of it that is waited for is uploaded; others of
  * it still delay its start, not its closing. Costs one index look-up when nobody waits. */
 int state_batches_close_waited(struct state *s, int *closed, struct err *e);
@@ -298,6 +301,9 @@ int state_retry(struct state *s, const char *who, bool accept, int64_t *count, s
  * batch waits. *late: those that are in an import job already, or whose batch an importer has in hand. */
 int state_hold(struct state *s, const char *who, const char *reason, int64_t *count, int64_t *late, struct err *e);
 int state_unhold(struct state *s, const char *who, int64_t *count, struct err *e);
+/* The batch (id), the batch of an instance (id) or the batches of a study that are not yet started: closed now, uploaded and started before others.
+ * *count: batches. */
+int state_import_now(struct state *s, const char *who, int *count, struct err *e);
 /* Quarantined or failed, and held received ones (-> quarantined first): given up. Keeps the row; it is no longer stuck. One instance. 0 with
  * *count 0: there is nothing of that kind. The file is the caller's business: spool_drop() before this. */
 int state_drop(struct state *s, const char *id, const char *reason, int64_t *count, struct err *e);

@@ -12,11 +12,11 @@ from harness import Installation, check, main, make_study, run_tool, same, say, 
 class Clinic(Installation):
     seed = 7000
 
-    def send(self, count):
+    def send(self, count, calling='CT1'):
         """-> SOP Instance UIDs of a new study that was sent"""
         Clinic.seed += 1
         paths = make_study(os.path.join(self.work, f'study{Clinic.seed}'), count, 2000, Clinic.seed)
-        code, output = run_tool('dcmsend', '--scan-directories', '127.0.0.1', str(self.port), os.path.dirname(paths[0]))
+        code, output = run_tool('dcmsend', '-aet', calling, '--scan-directories', '127.0.0.1', str(self.port), os.path.dirname(paths[0]))
         same(code, 0, f'dcmsend ({output.strip()[-300:]})')
         return [os.path.basename(p)[:-4] for p in paths]
 
@@ -63,8 +63,30 @@ def a_job_that_does_not_end(build):
         say('ok: a job that does not end')
 
 
+def urgent_studies(build):
+    """An emergency room's study does not wait for the end of others; what a person presses `close` for does not, either."""
+    with Clinic(build, 'jobs-urgent', {'batch_quiet_ms': 600000, 'batch_urgent_quiet_ms': 300}) as it:
+        it.sections['ae ER*'] = {'urgent': 'true'}
+        it.configure()
+        it.start()
+        plain = it.send(2)
+        it.send(2, 'ER7')
+        until(lambda: it.count('imported') == 2, 20, 'the urgent study is imported')
+        same(it.query("SELECT count(*), calling_ae FROM instance WHERE state = 'imported' AND urgent = 1 GROUP BY calling_ae"), [(2, 'ER7')], 'who went first')
+        study = it.one('SELECT study_uid FROM instance WHERE sop_instance_uid = ?', plain[0])
+        until(lambda: it.count('uploaded') == 2, 10, 'the other one waits for more')
+        check('storescpctl close' in it.ctl('why', it.one("SELECT id FROM instance WHERE state = 'uploaded'")), '`why` says what to press')
+        it.ctl('close', '1.2.3.4.5.6', code=1)
+        check('1 batch is closed' in it.ctl('close', study), 'what `close` answers')
+        it.settle(4)
+        it.ctl('close', study, code=1)
+        it.stop()
+        it.check_invariants()
+        say('ok: urgent studies')
+
+
 def test(build):
-    for part in (a_job_that_does_not_end,):
+    for part in (a_job_that_does_not_end, urgent_studies):
         part(build)
 
 

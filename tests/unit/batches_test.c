@@ -357,6 +357,9 @@ static void every_statement_has_its_index(void **in)
     assert_int_equal(state_backlog(f->importer, &waiting, NULL, &e), 0);
     assert_int_equal(state_backlog(f->importer, &waiting, &bytes, &e), 0);
     assert_int_equal(state_batches_close_waited(f->importer, &n, &e), 0);
+    assert_int_equal(state_batches_close_urgent(f->importer, 0, &n, &e), 0);
+    assert_int_equal(state_import_now(f->importer, "1.2.3", &n, &e), 0);
+    assert_int_equal(state_import_now(f->importer, id, &n, &e), 0);
     check_plans(f->validator, &picks);
     check_plans(f->uploader, &picks);
     check_plans(f->importer, &picks);
