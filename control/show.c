@@ -69,7 +69,7 @@ static int print_report(const struct request *q, const struct layout *l)
 /* Below a study: how its instances stand, what they are, from whom and when. */
 static void study_detail(const struct table *t, size_t row, FILE *out)
 {
-    static const char *const parts[][2] = {{"imported", "imported"},       {"duplicate", "duplicate"}, {"under_way", "under way"},
+    static const char *const parts[][2] = {{"imported", "imported"},       {"stored", "stored"}, {"duplicate", "duplicate"}, {"under_way", "under way"},
                                            {"quarantined", "quarantined"}, {"failed", "failed"},       {"dropped", "of them dropped"},
                                            {"not_primary", "of them not in the primary image set"}};
     char clean[120];
@@ -93,7 +93,7 @@ static void study_detail(const struct table *t, size_t row, FILE *out)
 int command_studies(struct request *q)
 {
     static const char *const hidden[] = {"first_received_utc", "last_received_utc", "last_ended_utc", "bytes", "study_date", "calling_ae",
-                                         "modalities", "instances", "under_way", "imported", "duplicate", "quarantined", "failed", "dropped",
+                                         "modalities", "destinations", "instances", "under_way", "imported", "stored", "duplicate", "quarantined", "failed", "dropped",
                                          "not_primary", NULL};
     return print_report(q, &(struct layout){"studies", hidden, study_detail, "no study yet"});
 }

@@ -9,7 +9,7 @@
 
 enum { WARNINGS_MAX = 24, BEAT_OLD_MS = 120000 };
 
-static const char *const states[] = {"received", "validated", "uploaded", "importing", "imported", "duplicate", "quarantined", "failed"};
+static const char *const states[] = {"received", "validated", "uploaded", "importing", "imported", "stored", "duplicate", "quarantined", "failed"};
 static const char *const batch_states[] = {"open", "closed", "starting", "running", "reconciling", "done"};
 enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_states / sizeof batch_states[0] };
 

@@ -34,7 +34,7 @@ static void say_remedy(int code, const char *state, const char *id)
             return;
         }
     }
-    if (strcmp(state, "imported") == 0 || strcmp(state, "duplicate") == 0) {
+    if (strcmp(state, "imported") == 0 || strcmp(state, "stored") == 0 || strcmp(state, "duplicate") == 0) {
         (void)printf("To do: nothing.\n");
     } else if (has_ended) {
         (void)printf("To do: heal the cause, then `storescpctl retry %s`. If it cannot be healed, have it sent again.\n", id);
@@ -55,6 +55,7 @@ static const char *where(const char *state)
         {"uploaded", "is in S3 and waits for its batch's import job"},
         {"importing", "is in an import job of HealthImaging"},
         {"imported", "is in HealthImaging: done"},
+        {"stored", "is stored at its destination, which imports nothing: done"},
         {"duplicate", "came again with the same content and is not imported twice"},
         {"quarantined", "was set aside: HealthImaging could not take it as it is"},
         {"failed", "could not be imported"},

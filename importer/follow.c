@@ -107,7 +107,7 @@ bool poll_next(struct importer *m)
     if (!gate_is_open(&m->poll, clock_mono_ms())) {
         return false;
     }
-    if (state_batch_claim(m->state, WORK_POLL, &b, &found, &e) != 0) {
+    if (state_batch_claim_for(m->state, config_destination_name(m->config), WORK_POLL, &b, &found, &e) != 0) {
         log_error("claim_failed", "reason=\"%s\"", e.text);
         return false;
     }

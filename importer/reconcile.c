@@ -270,7 +270,7 @@ bool results_next(struct importer *m)
     if (!gate_is_open(&m->results, clock_mono_ms())) {
         return false;
     }
-    if (state_batch_claim(m->state, WORK_RESULTS, &b, &found, &e) != 0) {
+    if (state_batch_claim_for(m->state, config_destination_name(m->config), WORK_RESULTS, &b, &found, &e) != 0) {
         log_error("claim_failed", "reason=\"%s\"", e.text);
         return false;
     }

@@ -247,7 +247,7 @@ bool start_next(struct importer *m)
     if (!gate_is_open(&m->start, now) || now < m->start_at_ms || gate_is_alarmed(&m->poll) || gate_is_alarmed(&m->results)) {
         return false;
     }
-    if (state_batch_claim(m->state, WORK_START, &b, &found, &e) != 0) {
+    if (state_batch_claim_for(m->state, config_destination_name(m->config), WORK_START, &b, &found, &e) != 0) {
         log_error("claim_failed", "reason=\"%s\"", e.text);
         return false;
     }

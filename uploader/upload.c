@@ -95,7 +95,7 @@ void upload_claim(struct upload *u)
     if (u->broken || want == 0 || u->queued >= (size_t)u->concurrency || (u->breaker.open && room == 0) || now < u->look_at_ms) {
         return;
     }
-    if (state_claim(u->state, STAGE_UPLOADER, claims, want, &count, &e) != 0) {
+    if (state_claim_for(u->state, config_destination_name(u->config), claims, want, &count, &e) != 0) {
         log_error("claim_failed", "reason=\"%s\"", e.text);
         count = 0;
     }
@@ -149,7 +149,7 @@ static void on_part(void *ctx)
 static int begin_parts(struct upload *u, struct item *item, const struct s3_put *put, struct err *e)
 {
     char upload_id[STATE_UPLOAD_ID_SIZE];
-    int rc = state_multipart_find(u->state, put->key, upload_id, e);
+    int rc = state_multipart_find(u->state, item->claim.destination, put->key, upload_id, e);
     struct s3_multipart m = {.put = *put,
                              .part_bytes = config_int(u->config, CFG_MULTIPART_PART_MB) << 20,
                              .parallel = u->part_parallel,
@@ -444,7 +444,7 @@ void upload_abort_leftover(struct upload *u)
         return;
     }
     u->leftovers_at_ms = now + UPLOAD_LEFTOVER_MS;
-    int rc = state_multipart_leftover(u->state, &m, &found, &e);
+    int rc = state_multipart_leftover(u->state, config_destination_name(u->config), &m, &found, &e);
     if (rc != 0) {
         log_error("leftovers_not_read", "reason=\"%s\"", e.text);
     }

@@ -23,6 +23,7 @@ struct validator {
     const char *home;    /* these two are the worker's */
     struct state *state;
     struct state_batch_limits limits;
+    struct state_batch_limits limits_for[CONFIG_DESTINATION_LIMIT]; /* of each destination */
     struct state_instance claims[ROUND];
     struct state_validation verdicts[ROUND];
     bool broken; /* claims of ours can neither be worked nor put back */
@@ -76,7 +77,7 @@ static int bytes_differ(struct validator *v, const struct state_instance *claim,
     }
     for (size_t i = 0; rc == 0 && !*differ && i < judged; i++) {
         const struct state_received *other = &v->verdicts[i].claim->r;
-        if (v->verdicts[i].refuse_code == 0 && other->data_bytes == claim->r.data_bytes && other->data_crc32c == claim->r.data_crc32c &&
+        if (v->verdicts[i].refuse_code == 0 && strcmp(v->verdicts[i].claim->destination, claim->destination) == 0 && other->data_bytes == claim->r.data_bytes && other->data_crc32c == claim->r.data_crc32c &&
             strcmp(other->sop_instance_uid, claim->r.sop_instance_uid) == 0 &&
             strcmp(other->transfer_syntax_uid, claim->r.transfer_syntax_uid) == 0) {
             rc = compare_bytes(v, claim->r.id, other->id, differ, e);
@@ -85,8 +86,22 @@ static int bytes_differ(struct validator *v, const struct state_instance *claim,
     return rc;
 }
 
+/* Where it goes, by who sent it to whom and by its modality; before its twin is looked for, because the same image may go to two destinations. */
+static void route(struct validator *v, struct state_instance *claim, const char *modality, struct state_validation *out)
+{
+    const struct config *all = v->worker.config;
+    const struct config *to = config_destination_for(all, claim->r.calling_ae, claim->r.called_ae, modality);
+    size_t i = 0;
+    while (config_destination_at(all, i) != to) {
+        i++;
+    }
+    (void)snprintf(claim->destination, sizeof claim->destination, "%s", config_destination_name(to));
+    out->without_batch = config_destination_kind(to) != KIND_HEALTHIMAGING;
+    out->limits = &v->limits_for[i];
+}
+
 /* Fills the verdict after the judged ones. Returns 0, or an error of ours (not of the file) for which the claim is put back. */
-static int judge(struct validator *v, const struct state_instance *claim, size_t judged, struct err *e)
+static int judge(struct validator *v, struct state_instance *claim, size_t judged, struct err *e)
 {
     struct dicom_scan scan;
     struct stat info;
@@ -114,6 +129,7 @@ static int judge(struct validator *v, const struct state_instance *claim, size_t
     (void)snprintf(out->identity.accession_number, sizeof out->identity.accession_number, "%s", scan.accession_number);
     (void)snprintf(out->identity.patient_id, sizeof out->identity.patient_id, "%s", scan.patient_id);
     (void)snprintf(out->identity.study_date, sizeof out->identity.study_date, "%s", scan.study_date);
+    route(v, claim, scan.modality, out);
     rc = rc ? rc : bytes_differ(v, claim, judged, out, e);
     if (rc != 0 && err_class_of(rc) != ERR_CLASS_REFUSE) {
         return rc;
@@ -141,7 +157,7 @@ static void after_commit(struct validator *v, const struct state_validation *d)
     }
     int code = d->refuse_code ? d->refuse_code : d->verdict == VERDICT_UID_REUSED ? ERR_UID_REUSED : 0;
     log_write(code ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "instance_judged",
-              "instance=%s state=%s code=%s wait_ms=%lld%s%s%s", d->claim->r.id, word, err_name(code),
+              "instance=%s state=%s destination=%s code=%s wait_ms=%lld%s%s%s", d->claim->r.id, word, d->claim->destination, err_name(code),
               (long long)(clock_wall_ms() - d->claim->r.received_ms), code ? " remedy=\"storescpctl why " : "", code ? d->claim->r.id : "", code ? "\"" : "");
 }
 
@@ -307,6 +323,13 @@ static void finish_quarantine(struct validator *v)
 
 static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", "Judges received instances", NULL};
 
+static struct state_batch_limits limits_of(const struct config *c)
+{
+    return (struct state_batch_limits){.max_count = (int)config_int(c, CFG_BATCH_MAX_COUNT),
+                                       .max_bytes = config_int(c, CFG_BATCH_MAX_MB) * 1000000,
+                                       .import_other_content = strcmp(config_text(c, CFG_SAME_UID_OTHER_CONTENT), "import") == 0};
+}
+
 static int start(struct validator *v, const char *home, struct err *e)
 {
     int rc = worker_start(&v->worker, &kind, home, e);
@@ -316,9 +339,10 @@ static int start(struct validator *v, const char *home, struct err *e)
     const struct config *c = v->worker.config;
     v->home = v->worker.home;
     v->state = v->worker.state;
-    v->limits.max_count = (int)config_int(c, CFG_BATCH_MAX_COUNT);
-    v->limits.max_bytes = config_int(c, CFG_BATCH_MAX_MB) * 1000000;
-    v->limits.import_other_content = strcmp(config_text(c, CFG_SAME_UID_OTHER_CONTENT), "import") == 0;
+    v->limits = limits_of(c);
+    for (size_t i = 0; i < CONFIG_DESTINATION_LIMIT && config_destination_at(c, i); i++) {
+        v->limits_for[i] = limits_of(config_destination_at(c, i));
+    }
     return 0;
 }
 

@@ -33,9 +33,11 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     int64_t count = 0;
     int64_t size = 0;
     batch[0] = '\0';
-    sqlite3_stmt *q = state_prepare(
-        s, "SELECT id, instance_count, bytes FROM batch INDEXED BY batch_open WHERE state = 'open' AND study_uid = ?1 LIMIT 1", e);
-    if (!q || state_bind(q, "t", study_uid) != 0) {
+    sqlite3_stmt *q = state_prepare(s,
+                                    "SELECT id, instance_count, bytes FROM batch INDEXED BY batch_open WHERE state = 'open' AND study_uid = ?1 "
+                                    "AND destination = (SELECT destination FROM instance WHERE id = ?2) LIMIT 1",
+                                    e);
+    if (!q || state_bind(q, "tt", study_uid, id) != 0) {
         return ERR_DATABASE;
     }
     int step = sqlite3_step(q);
@@ -52,8 +54,9 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     }
     if (rc == 0 && !batch[0]) {
         id_new(batch);
-        rc = state_run(s, NULL, e, "INSERT INTO batch (id, study_uid, opened_ms, last_added_ms) VALUES (?1, ?2, ?3, ?3)", "tti",
-                       batch, study_uid, now_ms);
+        rc = state_run(s, NULL, e, "INSERT INTO batch (id, study_uid, destination, opened_ms, last_added_ms) "
+                       "VALUES (?1, ?2, (SELECT destination FROM instance WHERE id = ?4), ?3, ?3)", "ttit",
+                       batch, study_uid, now_ms, id);
         if (rc == 0) {
             rc = state_batch_event(s, batch, "", "open", NULL, NULL, now_ms, e);
         }
@@ -69,27 +72,42 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     return rc ? rc : state_urge_batch(s, id, batch, e);
 }
 
+int state_leave_batch(struct state *s, const char *id, struct err *e)
+{
+    return state_run(s, NULL, e, "UPDATE instance SET batch = NULL, s3_key = NULL, etag = NULL WHERE id = ?1", "t", id);
+}
+
+int state_destination_note(struct state *s, const char *name, int64_t now_ms, struct err *e)
+{
+    return state_run(s, NULL, e, "INSERT INTO destination (name, first_ms) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING", "ti", name, now_ms);
+}
+
 int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e)
+{
+    return state_batches_close_for(s, STATE_DESTINATION_DEFAULT, quiet_ms, max_age_ms, closed, e);
+}
+
+int state_batches_close_for(struct state *s, const char *destination, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e)
 {
     int64_t now = clock_wall_ms();
     int64_t any = 0;
     *closed = 0;
     static const char due[] = "SELECT count(*) FROM batch INDEXED BY batch_open WHERE state = 'open' "
-                              "AND (last_added_ms <= ?1 OR opened_ms <= ?2)";
-    int rc = state_number(s, &any, 0, e, due, "ii", now - quiet_ms, now - max_age_ms);
+                              "AND destination = ?3 AND (last_added_ms <= ?1 OR opened_ms <= ?2)";
+    int rc = state_number(s, &any, 0, e, due, "iit", now - quiet_ms, now - max_age_ms, destination);
     if (rc != 0 || any == 0 || (rc = state_begin(s, e)) != 0) {
         return rc;
     }
     rc = state_run(s, NULL, e,
                    "INSERT INTO event (at_ms, batch, from_state, to_state, who, note) SELECT ?1, id, 'open', 'closed', ?4,"
                    " CASE WHEN last_added_ms <= ?2 THEN 'study quiet' ELSE 'age' END FROM batch INDEXED BY batch_open "
-                   "WHERE state = 'open' AND (last_added_ms <= ?2 OR opened_ms <= ?3)",
-                   "iiit", now, now - quiet_ms, now - max_age_ms, s->worker);
+                   "WHERE state = 'open' AND destination = ?5 AND (last_added_ms <= ?2 OR opened_ms <= ?3)",
+                   "iiitt", now, now - quiet_ms, now - max_age_ms, s->worker, destination);
     if (rc == 0) {
         rc = state_run(s, closed, e,
                        "UPDATE batch INDEXED BY batch_open SET state = 'closed', closed_ms = ?1, next_attempt_ms = ?1 - urgent * 3600000 "
-                       "WHERE state = 'open' AND (last_added_ms <= ?2 OR opened_ms <= ?3)",
-                       "iii", now, now - quiet_ms, now - max_age_ms);
+                       "WHERE state = 'open' AND destination = ?4 AND (last_added_ms <= ?2 OR opened_ms <= ?3)",
+                       "iiit", now, now - quiet_ms, now - max_age_ms, destination);
     }
     return state_end(s, rc, e);
 }
@@ -97,6 +115,12 @@ int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, i
 /* One image that cannot be uploaded (a sector of the disk that cannot be read, a person's hold) must not keep the rest of its study away from
  * HealthImaging. Its object, should an answer have been lost, is deleted by the importer before the batch starts. */
 int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e)
+{
+    return state_batches_leave_late_for(s, STATE_DESTINATION_DEFAULT, wait_ms, limits, moved, e);
+}
+
+int state_batches_leave_late_for(struct state *s, const char *destination, int64_t wait_ms, const struct state_batch_limits *limits, int *moved,
+                                 struct err *e)
 {
     enum { MOVE_MAX = 100 };
     struct late {
@@ -116,10 +140,10 @@ int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct stat
     sqlite3_stmt *q = state_prepare(
         s,
         "SELECT i.id, i.study_uid, i.file_bytes, i.batch FROM instance AS i INDEXED BY instance_late JOIN batch AS b ON b.id = i.batch "
-        "WHERE i.state = 'validated' AND (i.attempts > 0 OR i.held = 1) AND i.owner IS NULL AND b.state = 'closed' AND b.closed_ms <= ?1 AND EXISTS "
+        "WHERE i.state = 'validated' AND (i.attempts > 0 OR i.held = 1) AND i.owner IS NULL AND b.state = 'closed' AND b.destination = ?2 AND b.closed_ms <= ?1 AND EXISTS "
         "(SELECT 1 FROM instance AS o INDEXED BY instance_batch WHERE o.batch = b.id AND o.state = 'uploaded') LIMIT 100",
         e);
-    rc = q ? state_bind(q, "i", now - wait_ms) : ERR_DATABASE;
+    rc = q ? state_bind(q, "it", now - wait_ms, destination) : ERR_DATABASE;
     while (rc == 0 && count < MOVE_MAX && (step = sqlite3_step(q)) == SQLITE_ROW) {
         struct late *l = &late[count++];
         state_column(q, 0, l->id, sizeof l->id);
@@ -159,26 +183,26 @@ static enum state_batch_state state_of(const char *name)
 
 /* One statement for each kind of work, the state as a literal: only then SQLite uses the partial index of that state. */
 static const char due_starting[] = "SELECT id FROM batch INDEXED BY batch_starting WHERE state = 'starting' AND owner IS NULL "
-                                   "AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
+                                   "AND destination = ?2 AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
 static const char due_closed[] =
-    "SELECT id FROM batch INDEXED BY batch_closed WHERE state = 'closed' AND owner IS NULL AND next_attempt_ms <= ?1 AND NOT EXISTS "
+    "SELECT id FROM batch INDEXED BY batch_closed WHERE state = 'closed' AND owner IS NULL AND destination = ?2 AND next_attempt_ms <= ?1 AND NOT EXISTS "
     "(SELECT 1 FROM instance i INDEXED BY instance_batch WHERE i.batch = batch.id AND i.state = 'validated') "
     "AND NOT EXISTS (SELECT 1 FROM instance i INDEXED BY instance_held WHERE i.batch = batch.id AND i.held = 1 AND i.state = 'uploaded') "
     "ORDER BY next_attempt_ms, id LIMIT 1";
 static const char due_running[] = "SELECT id FROM batch INDEXED BY batch_running WHERE state = 'running' AND owner IS NULL "
-                                  "AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
+                                  "AND destination = ?2 AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
 static const char due_reconciling[] = "SELECT id FROM batch INDEXED BY batch_reconciling WHERE state = 'reconciling' AND owner IS NULL "
-                                      "AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
+                                      "AND destination = ?2 AND next_attempt_ms <= ?1 ORDER BY next_attempt_ms, id LIMIT 1";
 
 /* The id of the batch that has been due longest, "" if none. Reads only. */
-static int look(struct state *s, enum state_batch_work work, int64_t now, char id[STATE_ID_SIZE], struct err *e)
+static int look(struct state *s, const char *destination, enum state_batch_work work, int64_t now, char id[STATE_ID_SIZE], struct err *e)
 {
     const char *const sql[] = {work == WORK_START ? due_starting : work == WORK_POLL ? due_running : due_reconciling,
                                work == WORK_START ? due_closed : NULL};
     id[0] = '\0';
     for (size_t i = 0; i < 2 && sql[i] && !id[0]; i++) {
         sqlite3_stmt *q = state_prepare(s, sql[i], e);
-        if (!q || state_bind(q, "i", now) != 0) {
+        if (!q || state_bind(q, "it", now, destination) != 0) {
             return ERR_DATABASE;
         }
         int step = sqlite3_step(q);
@@ -207,6 +231,7 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
     out->bytes = sqlite3_column_int64(q, 6);
     const char *error = (const char *)sqlite3_column_text(q, 7);
     out->error_code = error ? err_code_of(error) : 0;
+    state_column(q, 8, out->destination, sizeof out->destination);
     (void)sqlite3_reset(q);
     q = state_prepare(s,
                       "SELECT clientToken, jobId, jobStatus, message, inputS3Uri, outputS3Uri, datastoreId, dataAccessRoleArn, submittedAt,"
@@ -261,6 +286,11 @@ static int end_if_empty(struct state *s, struct state_batch *b, int64_t now, boo
 
 int state_batch_claim(struct state *s, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e)
 {
+    return state_batch_claim_for(s, STATE_DESTINATION_DEFAULT, work, out, found, e);
+}
+
+int state_batch_claim_for(struct state *s, const char *destination, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e)
+{
     enum { TRIES = 64 }; /* of losing the race against other importers, or of ending empty batches */
     int rc = 0;
     *found = false;
@@ -269,7 +299,7 @@ int state_batch_claim(struct state *s, enum state_batch_work work, struct state_
         char id[STATE_ID_SIZE];
         bool empty = false;
         bool ours = false;
-        rc = look(s, work, now, id, e);
+        rc = look(s, destination, work, now, id, e);
         if (rc != 0 || !id[0] || (rc = state_begin(s, e)) != 0) {
             return rc;
         }
@@ -280,7 +310,7 @@ int state_batch_claim(struct state *s, enum state_batch_work work, struct state_
                                         "AND NOT (state = 'closed' AND EXISTS (SELECT 1 FROM instance i INDEXED BY instance_held "
                                         "WHERE i.batch = batch.id AND i.held = 1 AND i.state = 'uploaded')) " /* held since look() */
                                         "RETURNING id, study_uid, state, token,"
-                                        " attempts, instance_count, bytes, error_code",
+                                        " attempts, instance_count, bytes, error_code, destination",
                                         e);
         rc = q ? state_bind(q, "tti", id, s->worker, now) : ERR_DATABASE;
         int step = rc == 0 ? sqlite3_step(q) : SQLITE_DONE;
@@ -320,17 +350,18 @@ int state_batch_unclaim(struct state *s, const struct state_batch *b, struct err
 
 /* ---- the start bucket -------------------------------------------------------------------------------------------------------- */
 
-int state_take_start(struct state *s, const struct state_start_limits *limits, bool new_job, int64_t now, int64_t *wait_ms, struct err *e)
+int state_take_start(struct state *s, const char *datastore_id, const struct state_start_limits *limits, bool new_job, int64_t now, int64_t *wait_ms, struct err *e)
 {
     int64_t running = 0;
     double tokens = limits->burst;
     double rate = limits->per_minute / 60000.0; /* a millisecond */
     int64_t filled = now;
     int rc = new_job ? state_number(s, &running, 0, e,
-                                    "SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')", "")
+                                    "SELECT count(*) FROM batch AS b INDEXED BY batch_job CROSS JOIN import_job AS j ON j.batch = b.id "
+                                    "WHERE b.state IN ('starting', 'running') AND j.datastoreId = ?1", "t", datastore_id)
                      : 0;
-    sqlite3_stmt *q = rc == 0 ? state_prepare(s, "SELECT tokens, filled_ms FROM start_bucket WHERE one = 1", e) : NULL;
-    if (!q) {
+    sqlite3_stmt *q = rc == 0 ? state_prepare(s, "SELECT tokens, filled_ms FROM start_bucket WHERE datastore = ?1", e) : NULL;
+    if (!q || state_bind(q, "t", datastore_id) != 0) {
         return rc ? rc : ERR_DATABASE;
     }
     if (sqlite3_step(q) == SQLITE_ROW) {
@@ -349,9 +380,9 @@ int state_take_start(struct state *s, const struct state_start_limits *limits, b
         tokens -= 1.0;
     }
     return state_run(s, NULL, e,
-                     "INSERT INTO start_bucket (one, tokens, filled_ms) VALUES (1, ?1, ?2) "
-                     "ON CONFLICT (one) DO UPDATE SET tokens = ?1, filled_ms = ?2",
-                     "di", tokens, now);
+                     "INSERT INTO start_bucket (datastore, tokens, filled_ms) VALUES (?3, ?1, ?2) "
+                     "ON CONFLICT (datastore) DO UPDATE SET tokens = ?1, filled_ms = ?2",
+                     "dit", tokens, now, datastore_id);
 }
 
 int state_batch_defer(struct state *s, struct state_batch *b, const char *job_status, const struct err *why,

@@ -297,7 +297,7 @@ static int reason_of(const char *state, enum state_point point)
             return i >= reached_from[point] ? 0 : -1;
         }
     }
-    return REASON_PROCESSING_FAILURE; /* quarantined, failed */
+    return strcmp(state, "stored") == 0 ? 0 : REASON_PROCESSING_FAILURE; /* quarantined, failed */
 }
 
 /* Verdicts on the references that are open; those that stay open are only counted. */

@@ -19,9 +19,9 @@ int state_move(struct state *s, const char *id, int64_t token, const char *from,
                        "UPDATE instance SET state = ?3, owner = NULL, deaths = 0, attempts = CASE WHEN ?3 IN ('validated', 'received') AND "
                        "?2 = 'importing' THEN attempts ELSE 0 END, next_attempt_ms = ?4, changed_ms = ?4,"
                        " validated_ms = CASE ?3 WHEN 'validated' THEN ?4 ELSE validated_ms END,"
-                       " uploaded_ms = CASE ?3 WHEN 'uploaded' THEN ?4 ELSE uploaded_ms END,"
+                       " uploaded_ms = CASE WHEN ?3 IN ('uploaded', 'stored') THEN ?4 ELSE uploaded_ms END,"
                        " importing_ms = CASE ?3 WHEN 'importing' THEN ?4 ELSE importing_ms END,"
-                       " ended_ms = CASE WHEN ?3 IN ('imported', 'duplicate', 'quarantined', 'failed') THEN ?4 END,"
+                       " ended_ms = CASE WHEN ?3 IN ('imported', 'stored', 'duplicate', 'quarantined', 'failed') THEN ?4 END,"
                        " error_code = CASE WHEN ?3 IN ('quarantined', 'failed', 'duplicate') THEN ?5 END,"
                        " error_text = CASE WHEN ?3 IN ('quarantined', 'failed', 'duplicate') THEN ?6 END,"
                        " remedy = NULL "
@@ -95,7 +95,7 @@ int state_instance_known(struct state *s, const char *id, bool *releasable, stru
 {
     int64_t found = 0;
     int rc = state_number(s, &found, 0, e,
-                          "SELECT 1 + (state IN ('imported', 'duplicate') AND released_ms IS NOT NULL) FROM instance WHERE id = ?1",
+                          "SELECT 1 + (state IN ('imported', 'stored', 'duplicate') AND released_ms IS NOT NULL) FROM instance WHERE id = ?1",
                           "t", id);
     if (rc != 0) {
         return rc;
@@ -108,7 +108,7 @@ int state_instance_known(struct state *s, const char *id, bool *releasable, stru
 
 #define CLAIM_COLUMNS                                                                                                  \
     " RETURNING id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"   \
-    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths"
+    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination"
 
 /* One statement for each stage, the state as a literal: only then SQLite uses the partial index of that state. */
 static const char claim_received[] =
@@ -117,12 +117,12 @@ static const char claim_received[] =
     "ORDER BY next_attempt_ms, id LIMIT ?3)" CLAIM_COLUMNS;
 static const char claim_validated[] =
     "UPDATE instance SET owner = ?1, token = token + 1 WHERE id IN (SELECT id FROM instance INDEXED BY work_validated "
-    "WHERE state = 'validated' AND owner IS NULL AND held = 0 AND next_attempt_ms <= ?2 "
+    "WHERE state = 'validated' AND owner IS NULL AND held = 0 AND destination = ?4 AND next_attempt_ms <= ?2 "
     "ORDER BY next_attempt_ms, id LIMIT ?3)" CLAIM_COLUMNS;
 static const char any_received[] = "SELECT 1 FROM instance INDEXED BY work_received WHERE state = 'received' AND owner IS NULL "
                                    "AND held = 0 AND next_attempt_ms <= ?1 LIMIT 1";
 static const char any_validated[] = "SELECT 1 FROM instance INDEXED BY work_validated WHERE state = 'validated' AND owner IS NULL "
-                                    "AND held = 0 AND next_attempt_ms <= ?1 LIMIT 1";
+                                    "AND held = 0 AND destination = ?2 AND next_attempt_ms <= ?1 LIMIT 1";
 
 static void read_claim(sqlite3_stmt *q, struct state_instance *i)
 {
@@ -148,20 +148,17 @@ static void read_claim(sqlite3_stmt *q, struct state_instance *i)
     state_column(q, 18, i->s3_key, sizeof i->s3_key);
     state_column(q, 19, i->sha256, sizeof i->sha256);
     i->deaths = sqlite3_column_int(q, 20);
+    state_column(q, 21, i->destination, sizeof i->destination);
 }
 
-int state_claim(struct state *s, enum state_stage stage, struct state_instance *out, size_t limit, size_t *count,
-                struct err *e)
+/* destination NULL: the validator's */
+static int claim(struct state *s, const char *destination, struct state_instance *out, size_t limit, size_t *count, struct err *e)
 {
-    bool validator = stage == STAGE_VALIDATOR;
     int64_t now = clock_wall_ms();
     int64_t any = 0;
     *count = 0;
-    if (stage != STAGE_VALIDATOR && stage != STAGE_UPLOADER) {
-        return err_set(e, ERR_ARGUMENT, 0, "the %s claims no instances", state_stage_name(stage));
-    }
     /* An idle sweep must cost next to nothing: look before taking the write lock. */
-    int rc = state_number(s, &any, 0, e, validator ? any_received : any_validated, "i", now);
+    int rc = destination ? state_number(s, &any, 0, e, any_validated, "it", now, destination) : state_number(s, &any, 0, e, any_received, "i", now);
     if (rc != 0 || any == 0 || limit == 0) {
         return rc;
     }
@@ -172,8 +169,10 @@ int state_claim(struct state *s, enum state_stage stage, struct state_instance *
     if (rc != 0) {
         return rc;
     }
-    sqlite3_stmt *q = state_prepare(s, validator ? claim_received : claim_validated, e);
-    rc = q ? state_bind(q, "tii", s->worker, now, (int64_t)limit) : ERR_DATABASE;
+    sqlite3_stmt *q = state_prepare(s, destination ? claim_validated : claim_received, e);
+    rc = !q            ? ERR_DATABASE
+         : destination ? state_bind(q, "tiit", s->worker, now, (int64_t)limit, destination)
+                       : state_bind(q, "tii", s->worker, now, (int64_t)limit);
     while (rc == 0) {
         int step = sqlite3_step(q);
         if (step == SQLITE_DONE) {
@@ -193,6 +192,20 @@ int state_claim(struct state *s, enum state_stage stage, struct state_instance *
         *count = 0;
     }
     return rc;
+}
+
+int state_claim(struct state *s, enum state_stage stage, struct state_instance *out, size_t limit, size_t *count, struct err *e)
+{
+    if (stage != STAGE_VALIDATOR && stage != STAGE_UPLOADER) {
+        *count = 0;
+        return err_set(e, ERR_ARGUMENT, 0, "the %s claims no instances", state_stage_name(stage));
+    }
+    return claim(s, stage == STAGE_UPLOADER ? STATE_DESTINATION_DEFAULT : NULL, out, limit, count, e);
+}
+
+int state_claim_for(struct state *s, const char *destination, struct state_instance *out, size_t limit, size_t *count, struct err *e)
+{
+    return claim(s, destination, out, limit, count, e);
 }
 
 int state_unclaim(struct state *s, const struct state_instance *claims, size_t count, struct err *e)
@@ -284,12 +297,13 @@ int state_find_twin(struct state *s, const struct state_instance *claim, struct 
     sqlite3_stmt *q = state_prepare(
         s,
         "SELECT id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"
-        " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths "
-        "FROM instance WHERE sop_instance_uid = ?1 AND id <> ?2 AND state IN ('validated', 'uploaded', 'importing', 'imported') "
+        " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination "
+        "FROM instance WHERE sop_instance_uid = ?1 AND id <> ?2 AND state IN ('validated', 'uploaded', 'importing', 'imported', 'stored') "
+        "AND destination = ?6 "
         "ORDER BY (data_bytes = ?3 AND data_crc32c = ?4 AND transfer_syntax_uid = ?5) DESC, id LIMIT 1",
         e);
-    if (!q || state_bind(q, "ttiit", claim->r.sop_instance_uid, claim->r.id, claim->r.data_bytes,
-                         (int64_t)claim->r.data_crc32c, claim->r.transfer_syntax_uid) != 0) {
+    if (!q || state_bind(q, "ttiitt", claim->r.sop_instance_uid, claim->r.id, claim->r.data_bytes, (int64_t)claim->r.data_crc32c,
+                         claim->r.transfer_syntax_uid, claim->destination) != 0) {
         return ERR_DATABASE;
     }
     int step = sqlite3_step(q);
@@ -334,9 +348,10 @@ static int end_validation(struct state *s, struct state_validation *v, const str
     char note[400];
     int rc = state_run(s, NULL, e,
                        "UPDATE instance SET study_uid = ?2, series_uid = ?3, modality = ?4, accession_number = ?5, patient_id = ?6,"
-                       " study_date = ?7, warning = ?8 WHERE id = ?1 AND token = ?9",
-                       "teeeeeeei", c->r.id, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id,
-                       d->study_date, d->warning, c->token);
+                       " study_date = ?7, warning = ?8, destination = ?10 WHERE id = ?1 AND token = ?9",
+                       "teeeeeeeit", c->r.id, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id,
+                       d->study_date, d->warning, c->token, c->destination);
+    rc = rc ? rc : state_destination_note(s, c->destination, now, e);
     if (rc != 0) {
         return rc;
     }
@@ -371,7 +386,7 @@ static int end_validation(struct state *s, struct state_validation *v, const str
                            "coalesce(wait_until_ms, 0) < (SELECT d.wait_until_ms FROM instance AS d WHERE d.id = ?2 AND d.wait_until_ms > ?3)",
                            "tti", twin.r.id, c->r.id, now);
         }
-    } else if (found == 1 && !limits->import_other_content && !accept) {
+    } else if (found == 1 && !(v->limits ? v->limits : limits)->import_other_content && !accept) {
         v->verdict = VERDICT_UID_REUSED;
         (void)snprintf(note, sizeof note, "instance %s has the same SOP Instance UID (0008,0018) and another content",
                        twin.r.id);
@@ -384,8 +399,10 @@ static int end_validation(struct state *s, struct state_validation *v, const str
         v->verdict = VERDICT_VALIDATED;
         rc = state_move(s, c->r.id, c->token, "received", "validated", now, NULL, NULL, e);
         rc = rc == 0 && v->urgent ? state_urge_instance(s, c->r.id, now, e) : rc;
-        if (rc == 0) {
-            rc = state_assign_batch(s, c->r.id, d->study_uid, c->r.file_bytes, limits, now, batch, e);
+        if (rc == 0 && v->without_batch) {
+            rc = state_leave_batch(s, c->r.id, e);
+        } else if (rc == 0) {
+            rc = state_assign_batch(s, c->r.id, d->study_uid, c->r.file_bytes, v->limits ? v->limits : limits, now, batch, e);
         }
     }
     if (rc == 0 && found == 1) {
@@ -417,7 +434,7 @@ int state_validated(struct state *s, struct state_validation *v, size_t count, c
 
 void state_s3_key(const struct state_instance *claim, const char *prefix, char *buffer, size_t size)
 {
-    (void)snprintf(buffer, size, "%s/%s/%s.dcm", prefix, claim->batch, claim->r.id);
+    (void)snprintf(buffer, size, "%s/%s/%s.dcm", prefix, claim->batch[0] ? claim->batch : claim->study_uid, claim->r.id);
 }
 
 int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, struct err *e)
@@ -430,11 +447,14 @@ int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, stru
     for (size_t i = 0; rc == 0 && i < count; i++) {
         const struct state_instance *c = u[i].claim;
         u[i].fenced = false;
-        rc = state_move(s, c->r.id, c->token, "validated", "uploaded", now, NULL, NULL, e);
+        bool is_end = !c->batch[0];
+        rc = state_move(s, c->r.id, c->token, "validated", is_end ? "stored" : "uploaded", now, NULL, is_end ? u[i].location : NULL, e);
         if (rc == 0) {
-            rc = state_run(s, NULL, e, "UPDATE instance SET s3_key = ?2, etag = ?3, sha256 = ?4 WHERE id = ?1", "ttee", c->r.id,
-                           u[i].s3_key, u[i].etag, u[i].sha256);
-            rc = rc ? rc : state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1", "t", u[i].s3_key);
+            rc = state_run(s, NULL, e,
+                           "UPDATE instance SET s3_key = ?2, etag = ?3, sha256 = ?4, location = ?5, warning = CASE WHEN ?6 IS NULL THEN warning "
+                           "WHEN warning IS NULL THEN ?6 ELSE warning || '; ' || ?6 END WHERE id = ?1",
+                           "teeeee", c->r.id, u[i].s3_key, u[i].etag, u[i].sha256, u[i].location, u[i].warning);
+            rc = rc ? rc : state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1 AND destination = ?2", "tt", u[i].s3_key, c->destination);
         } else if (rc == ERR_FENCED) {
             log_warning("upload_fenced", "instance=%s reason=\"another worker has it; the key is the same, nothing to do\"",
                         c->r.id);
@@ -467,8 +487,8 @@ static int read_ids(struct state *s, const char *sql, int64_t until_ms, char (*i
 int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count, struct err *e)
 {
     static const char ended[] = "SELECT id FROM instance INDEXED BY instance_release WHERE released_ms IS NULL "
-                                "AND state IN ('imported', 'duplicate') AND ended_ms <= ?1 AND (state = 'imported' OR NOT EXISTS "
-                                "(SELECT 1 FROM instance AS t WHERE t.id = instance.twin AND t.state NOT IN ('imported', 'duplicate') "
+                                "AND state IN ('imported', 'stored', 'duplicate') AND ended_ms <= ?1 AND (state IN ('imported', 'stored') OR NOT EXISTS "
+                                "(SELECT 1 FROM instance AS t WHERE t.id = instance.twin AND t.state NOT IN ('imported', 'stored', 'duplicate') "
                                 "AND t.dropped_ms IS NULL)) ORDER BY ended_ms LIMIT ?2";
     return read_ids(s, ended, clock_wall_ms() - keep_ms, ids, limit, count, e);
 }

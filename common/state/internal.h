@@ -66,14 +66,18 @@ void state_column(sqlite3_stmt *q, int column, char *buffer, size_t size);
  */
 int state_move(struct state *s, const char *id, int64_t token, const char *from, const char *to, int64_t now_ms,
                const char *code, const char *note, struct err *e);
-/* Puts an instance whose row is (or is just becoming) 'validated' into the open batch of its study; closes a full one and opens
+/* Puts an instance whose row is (or is just becoming) 'validated' into the open batch of its study and destination; closes a full one and opens
  * the next. now_ms is the clock of the transaction. Inside a transaction. batch receives the id. */
 int state_assign_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes,
                        const struct state_batch_limits *limits, int64_t now_ms, char batch[STATE_ID_SIZE], struct err *e);
-/* Takes a token from the bucket of starts, and for a new job looks at the running ones too. *wait_ms as in state_batch_starting().
+/* Out of its batch, without another one. Inside a transaction. */
+int state_leave_batch(struct state *s, const char *id, struct err *e);
+/* Remembers that there is such a destination. Inside a transaction. */
+int state_destination_note(struct state *s, const char *name, int64_t now_ms, struct err *e);
+/* Takes a token from the data store's bucket of starts, and for a new job looks at the running ones too. *wait_ms as in state_batch_starting().
  * Inside a transaction that must be committed in both cases. */
-int state_take_start(struct state *s, const struct state_start_limits *limits, bool new_job, int64_t now_ms, int64_t *wait_ms,
-                     struct err *e);
+int state_take_start(struct state *s, const char *datastore_id, const struct state_start_limits *limits, bool new_job, int64_t now_ms,
+                     int64_t *wait_ms, struct err *e);
 /* What is urgent counts as due that much longer: it goes before others, and nobody who has waited longer than that starves. */
 enum { STATE_URGENT_AHEAD_MS = 3600000 };
 /* A received instance that is just becoming 'validated' is urgent; before state_assign_batch(). Inside a transaction. */

@@ -63,7 +63,7 @@ int state_batch_starting(struct state *s, struct state_batch *b, const struct st
     if (rc != 0) {
         return rc;
     }
-    rc = state_take_start(s, limits, true, now, wait_ms, e);
+    rc = state_take_start(s, datastore_id, limits, true, now, wait_ms, e);
     if (rc == 0 && *wait_ms == 0) {
         rc = store_intent(s, b, token, input_uri, output_uri, datastore_id, role_arn, now, e);
     }
@@ -89,7 +89,7 @@ int state_batch_starting_again(struct state *s, struct state_batch *b, const str
     if (rc != 0) {
         return rc;
     }
-    rc = state_take_start(s, limits, false, now, wait_ms, e);
+    rc = state_take_start(s, b->datastore_id, limits, false, now, wait_ms, e);
     if (rc == 0 && *wait_ms == 0) {
         rc = state_run(s, &changed, e,
                        "UPDATE batch SET error_code = NULL WHERE id = ?1 AND token = ?2 AND owner = ?3 AND state = 'starting'", "tit",

@@ -8,10 +8,10 @@
 
 #include <string.h>
 
-int state_multipart_find(struct state *s, const char *s3_key, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e)
+int state_multipart_find(struct state *s, const char *destination, const char *s3_key, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e)
 {
-    sqlite3_stmt *q = state_prepare(s, "SELECT upload_id FROM multipart WHERE s3_key = ?1", e);
-    if (!q || state_bind(q, "t", s3_key) != 0) {
+    sqlite3_stmt *q = state_prepare(s, "SELECT upload_id FROM multipart WHERE s3_key = ?1 AND destination = ?2", e);
+    if (!q || state_bind(q, "tt", s3_key, destination) != 0) {
         return ERR_DATABASE;
     }
     int step = sqlite3_step(q);
@@ -35,27 +35,28 @@ int state_multipart_keep(struct state *s, const struct state_instance *claim, co
     }
     if (upload_id[0]) {
         rc = state_run(s, &changed, e,
-                       "INSERT INTO multipart (s3_key, instance, batch, upload_id, began_ms) SELECT ?1, id, batch, ?2, ?3 FROM instance "
+                       "INSERT INTO multipart (s3_key, destination, instance, batch, upload_id, began_ms) SELECT ?1, destination, id, batch, ?2, ?3 FROM instance "
                        "WHERE id = ?4 AND token = ?5 AND owner = ?6 AND state = 'validated' "
-                       "ON CONFLICT (s3_key) DO UPDATE SET upload_id = excluded.upload_id, began_ms = excluded.began_ms, next_attempt_ms = 0",
+                       "ON CONFLICT (s3_key, destination) DO UPDATE SET instance = excluded.instance, batch = excluded.batch, upload_id = excluded.upload_id, began_ms = excluded.began_ms, next_attempt_ms = 0",
                        "ttitit", s3_key, upload_id, clock_wall_ms(), claim->r.id, claim->token, s->worker);
         rc = rc == 0 && changed == 0 ? err_set(e, ERR_FENCED, 0, "another worker has the instance") : rc;
     } else {
         rc = state_run(s, NULL, e,
-                       "DELETE FROM multipart WHERE s3_key = ?1 AND EXISTS (SELECT 1 FROM instance WHERE id = ?2 AND token = ?3 AND owner = ?4)", "ttit",
-                       s3_key, claim->r.id, claim->token, s->worker);
+                       "DELETE FROM multipart WHERE s3_key = ?1 AND destination = ?5 AND EXISTS (SELECT 1 FROM instance WHERE id = ?2 AND token = ?3 AND owner = ?4)",
+                       "ttitt", s3_key, claim->r.id, claim->token, s->worker, claim->destination);
     }
     return state_end(s, rc, e);
 }
 
-int state_multipart_leftover(struct state *s, struct state_multipart *out, bool *found, struct err *e)
+int state_multipart_leftover(struct state *s, const char *destination, struct state_multipart *out, bool *found, struct err *e)
 {
     sqlite3_stmt *q = state_prepare(s,
-                                    "SELECT m.s3_key, m.instance, m.upload_id FROM multipart m LEFT JOIN instance i ON i.id = m.instance "
-                                    "WHERE m.next_attempt_ms <= ?1 AND (i.id IS NULL OR i.state <> 'validated' OR i.batch IS NOT m.batch) LIMIT 1",
+                                    "SELECT m.s3_key, m.destination, m.instance, m.upload_id FROM multipart m LEFT JOIN instance i ON i.id = m.instance "
+                                    "WHERE m.destination = ?2 AND m.next_attempt_ms <= ?1 AND (i.id IS NULL OR i.state <> 'validated' OR i.batch IS NOT m.batch "
+                                    "OR i.destination <> m.destination) LIMIT 1",
                                     e);
     *found = false;
-    if (!q || state_bind(q, "i", clock_wall_ms()) != 0) {
+    if (!q || state_bind(q, "it", clock_wall_ms(), destination) != 0) {
         return ERR_DATABASE;
     }
     int step = sqlite3_step(q);
@@ -63,8 +64,9 @@ int state_multipart_leftover(struct state *s, struct state_multipart *out, bool 
     if (step == SQLITE_ROW) {
         memset(out, 0, sizeof *out);
         state_column(q, 0, out->s3_key, sizeof out->s3_key);
-        state_column(q, 1, out->instance, sizeof out->instance);
-        state_column(q, 2, out->upload_id, sizeof out->upload_id);
+        state_column(q, 1, out->destination, sizeof out->destination);
+        state_column(q, 2, out->instance, sizeof out->instance);
+        state_column(q, 3, out->upload_id, sizeof out->upload_id);
         *found = true;
     }
     (void)sqlite3_reset(q);
@@ -78,10 +80,10 @@ int state_multipart_aborted(struct state *s, const struct state_multipart *m, in
         return rc;
     }
     if (next_ms > 0) {
-        rc = state_run(s, NULL, e, "UPDATE multipart SET next_attempt_ms = ?3 WHERE s3_key = ?1 AND upload_id = ?2", "tti", m->s3_key, m->upload_id,
-                       next_ms);
+        rc = state_run(s, NULL, e, "UPDATE multipart SET next_attempt_ms = ?3 WHERE s3_key = ?1 AND upload_id = ?2 AND destination = ?4", "ttit", m->s3_key,
+                       m->upload_id, next_ms, m->destination);
     } else {
-        rc = state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1 AND upload_id = ?2", "tt", m->s3_key, m->upload_id);
+        rc = state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1 AND upload_id = ?2 AND destination = ?3", "ttt", m->s3_key, m->upload_id, m->destination);
     }
     return state_end(s, rc, e);
 }

@@ -19,15 +19,15 @@ void state_person(struct state *s, const char *name)
 
 /* ---- retry ------------------------------------------------------------------------------------------------------------------ */
 
-#define REFUSED "SELECT id, state, study_uid, file_bytes FROM instance WHERE state IN ('quarantined', 'failed') AND released_ms IS NULL "
+#define REFUSED "SELECT id, state, study_uid, file_bytes, batch IS NOT NULL FROM instance WHERE state IN ('quarantined', 'failed') AND released_ms IS NULL "
 static const char refused_all[] = REFUSED "AND dropped_ms IS NULL LIMIT 200";
 static const char refused_one[] = REFUSED "AND id = ?1 LIMIT 200";
-static const char refused_study[] = "SELECT id, state, study_uid, file_bytes FROM instance INDEXED BY instance_study WHERE study_uid = ?1 "
+static const char refused_study[] = "SELECT id, state, study_uid, file_bytes, batch IS NOT NULL FROM instance INDEXED BY instance_study WHERE study_uid = ?1 "
                                     "AND state IN ('quarantined', 'failed') AND released_ms IS NULL AND dropped_ms IS NULL LIMIT 200";
 
 struct refused {
     char id[STATE_ID_SIZE], study[STATE_UID_SIZE];
-    bool has_failed;
+    bool has_failed, has_batch;
     int64_t bytes;
 };
 
@@ -47,6 +47,7 @@ static int read_refused(struct state *s, const char *sql, const char *who, struc
         state_column(q, 2, r->study, sizeof r->study);
         r->has_failed = strcmp(state, "failed") == 0;
         r->bytes = sqlite3_column_int64(q, 3);
+        r->has_batch = sqlite3_column_int(q, 4) != 0;
     }
     (void)sqlite3_reset(q);
     return step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for refused instances");
@@ -60,7 +61,8 @@ static int retry_one(struct state *s, const struct refused *r, bool accept, int6
     int64_t came_again = 0;
     int rc = state_number(s, &came_again, 0, e,
                           "SELECT 1 FROM instance o INDEXED BY instance_sop WHERE o.sop_instance_uid = (SELECT sop_instance_uid FROM instance WHERE id = ?1) "
-                          "AND o.id <> ?1 AND o.state IN ('validated', 'uploaded', 'importing', 'imported') LIMIT 1",
+                          "AND o.id <> ?1 AND o.state IN ('validated', 'uploaded', 'importing', 'imported', 'stored') "
+                          "AND o.destination = (SELECT destination FROM instance WHERE id = ?1) LIMIT 1",
                           "t", r->id);
     if (rc != 0) {
         return rc;
@@ -74,7 +76,7 @@ static int retry_one(struct state *s, const struct refused *r, bool accept, int6
                        "accept_other_content) WHERE id = ?1",
                        "ti", r->id, (int64_t)accept);
     }
-    if (rc == 0 && upload) {
+    if (rc == 0 && upload && r->has_batch) { /* else its destination imports nothing */
         rc = state_assign_batch(s, r->id, r->study, r->bytes, &whole_job, now, batch, e);
     }
     return rc;

@@ -103,6 +103,7 @@ int state_rebuild_batch(struct state *s, const struct state_rebuilt_batch *b, st
     static const char *const notes[] = {"rebuilt: no import job was started", "rebuilt: its job goes on",
                                         "rebuilt: the results of its job are there", "rebuilt: older than the list of jobs, no results"};
     char token[65];
+    const char *destination = b->destination ? b->destination : STATE_DESTINATION_DEFAULT;
     int64_t now = clock_wall_ms();
     int added = 0;
     (void)snprintf(token, sizeof token, STATE_CLIENT_TOKEN, b->id);
@@ -111,9 +112,10 @@ int state_rebuild_batch(struct state *s, const struct state_rebuilt_batch *b, st
         return rc;
     }
     rc = state_run(s, &added, e,
-                   "INSERT INTO batch (id, study_uid, state, opened_ms, last_added_ms, closed_ms, ended_ms, next_attempt_ms) "
-                   "VALUES (?1, ?2, ?3, ?4, ?4, ?5, CASE ?3 WHEN 'done' THEN ?5 END, ?5) ON CONFLICT (id) DO NOTHING",
-                   "tttii", b->id, b->study_uid, states[b->job], id_time_ms(b->id), now);
+                   "INSERT INTO batch (id, study_uid, state, opened_ms, last_added_ms, closed_ms, ended_ms, next_attempt_ms, destination) "
+                   "VALUES (?1, ?2, ?3, ?4, ?4, ?5, CASE ?3 WHEN 'done' THEN ?5 END, ?5, ?6) ON CONFLICT (id) DO NOTHING",
+                   "tttiit", b->id, b->study_uid, states[b->job], id_time_ms(b->id), now, destination);
+    rc = rc ? rc : state_destination_note(s, destination, now, e);
     if (rc == 0 && added && (b->job == REBUILT_JOB_LISTED || b->job == REBUILT_JOB_RESULTS)) {
         rc = state_run(s, NULL, e,
                        "INSERT INTO import_job (batch, clientToken, jobName, jobId, jobStatus, submittedAt, inputS3Uri, outputS3Uri,"
@@ -177,9 +179,9 @@ static int insert_instance(struct state *s, const struct state_rebuilt_instance 
     int rc = state_run(s, NULL, e,
                        "INSERT INTO instance (id, state, calling_ae, called_ae, sop_class_uid, sop_instance_uid, transfer_syntax_uid,"
                        " study_uid, series_uid, modality, accession_number, patient_id, study_date, file_bytes, data_bytes, file_crc32c,"
-                       " data_crc32c, batch, s3_key, etag, received_ms, changed_ms, released_ms) "
+                       " data_crc32c, batch, s3_key, etag, received_ms, changed_ms, released_ms, destination) "
                        "VALUES (?1, 'uploaded', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,"
-                       " CASE ?22 WHEN 0 THEN ?21 END)",
+                       " CASE ?22 WHEN 0 THEN ?21 END, (SELECT destination FROM batch WHERE batch.id = ?17))",
                        "teetttteeeeeiiiitteiii", r->id, r->calling_ae, r->called_ae, r->sop_class_uid, r->sop_instance_uid,
                        r->transfer_syntax_uid, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id, d->study_date,
                        r->file_bytes, r->data_bytes, (int64_t)r->file_crc32c, (int64_t)r->data_crc32c, n->i.batch, n->i.s3_key, n->etag,

@@ -7,7 +7,9 @@ CREATE TABLE transition (from_state TEXT NOT NULL, to_state TEXT NOT NULL, PRIMA
 INSERT INTO transition VALUES
   ('received', 'validated'), ('received', 'quarantined'), ('received', 'duplicate'),
   ('validated', 'uploaded'), ('validated', 'failed'),
+  ('validated', 'stored'), -- its destination imports nothing
   ('uploaded', 'importing'),
+  ('uploaded', 'validated'), -- a person moved it to another destination
   ('importing', 'imported'), ('importing', 'failed'), ('importing', 'validated'),
   ('quarantined', 'received'), ('failed', 'validated'), ('failed', 'received'),
   ('failed', 'imported'), -- its object stood in S3 all the same, and the batch's job imported it
@@ -23,7 +25,8 @@ CREATE TABLE association (
 CREATE TABLE instance (
   id TEXT PRIMARY KEY,
   state TEXT NOT NULL DEFAULT 'received' CHECK (state IN
-    ('received', 'validated', 'uploaded', 'importing', 'imported', 'duplicate', 'quarantined', 'failed')),
+    ('received', 'validated', 'uploaded', 'importing', 'imported', 'stored', 'duplicate', 'quarantined', 'failed')),
+  destination TEXT NOT NULL DEFAULT 'default', -- decided by the validator
   held INTEGER NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0,
   import_attempts INTEGER NOT NULL DEFAULT 0, -- import jobs that ended without a verdict on it
@@ -39,7 +42,8 @@ CREATE TABLE instance (
   twin TEXT, accept_other_content INTEGER NOT NULL DEFAULT 0,
   wait_until_ms INTEGER, -- until then its sender waits for the import
   urgent INTEGER NOT NULL DEFAULT 0, -- its batch does not wait for others
-  batch TEXT, s3_key TEXT, etag TEXT,
+  batch TEXT, -- NULL of a validated one: its destination imports nothing
+  s3_key TEXT, etag TEXT, location TEXT,
   job_id TEXT, image_set_id TEXT, image_set_version INTEGER, is_primary INTEGER,
   received_ms INTEGER NOT NULL, validated_ms INTEGER, uploaded_ms INTEGER, importing_ms INTEGER, ended_ms INTEGER,
   changed_ms INTEGER NOT NULL, released_ms INTEGER,
@@ -47,9 +51,9 @@ CREATE TABLE instance (
 
 -- Picking work costs what waits, not what was done: one partial index for each work state.
 CREATE INDEX work_received  ON instance (next_attempt_ms, id) WHERE state = 'received'  AND owner IS NULL AND held = 0;
-CREATE INDEX work_validated ON instance (next_attempt_ms, id) WHERE state = 'validated' AND owner IS NULL AND held = 0;
+CREATE INDEX work_validated ON instance (destination, next_attempt_ms, id) WHERE state = 'validated' AND owner IS NULL AND held = 0;
 CREATE INDEX instance_owner ON instance (owner) WHERE owner IS NOT NULL;
-CREATE INDEX instance_release ON instance (ended_ms) WHERE released_ms IS NULL AND state IN ('imported', 'duplicate');
+CREATE INDEX instance_release ON instance (ended_ms) WHERE released_ms IS NULL AND state IN ('imported', 'stored', 'duplicate');
 CREATE INDEX instance_dropped ON instance (dropped_ms) WHERE released_ms IS NULL AND dropped_ms IS NOT NULL;
 -- Batches that somebody waits for close at once.
 CREATE INDEX instance_waited ON instance (wait_until_ms) WHERE state = 'uploaded' AND wait_until_ms IS NOT NULL;
@@ -70,8 +74,12 @@ BEGIN SELECT RAISE(ABORT, 'illegal transition of an instance; see docs/states.md
 
 -- Multipart uploads that S3 keeps open for us: written before the first part, gone when S3 has the object or has forgotten the upload.
 CREATE TABLE multipart (
-  s3_key TEXT PRIMARY KEY, instance TEXT NOT NULL, batch TEXT, upload_id TEXT NOT NULL, began_ms INTEGER NOT NULL,
-  next_attempt_ms INTEGER NOT NULL DEFAULT 0) STRICT;
+  s3_key TEXT NOT NULL, destination TEXT NOT NULL, instance TEXT NOT NULL, batch TEXT, upload_id TEXT NOT NULL, began_ms INTEGER NOT NULL,
+  next_attempt_ms INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (s3_key, destination)) STRICT;
+
+-- Every destination that an image or batch ever had: storescp.conf may have lost it meanwhile.
+CREATE TABLE destination (name TEXT PRIMARY KEY, first_ms INTEGER NOT NULL DEFAULT 0) STRICT;
+INSERT INTO destination (name) VALUES ('default');
 
 CREATE TABLE event (
   id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, instance TEXT, batch TEXT,
@@ -81,6 +89,7 @@ CREATE INDEX event_batch ON event (batch) WHERE instance IS NULL;
 
 CREATE TABLE batch (
   id TEXT PRIMARY KEY, study_uid TEXT, -- NULL: small studies share it, see v_batch_study
+  destination TEXT NOT NULL DEFAULT 'default',
   state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closed', 'starting', 'running', 'reconciling', 'done')),
   urgent INTEGER NOT NULL DEFAULT 0, -- closes soon, starts before others
   split_of TEXT, -- takes a part of what was in that batch, whose job failed, and nothing else
@@ -91,11 +100,11 @@ CREATE TABLE batch (
   attempts INTEGER NOT NULL DEFAULT 0, next_attempt_ms INTEGER NOT NULL DEFAULT 0,
   owner TEXT, token INTEGER NOT NULL DEFAULT 0, error_code TEXT, error_text TEXT) STRICT;
 -- one partial index for each kind of work on batches, as for instances; each holds only what waits for it
-CREATE INDEX batch_open ON batch (study_uid) WHERE state = 'open';
-CREATE INDEX batch_closed ON batch (next_attempt_ms, id) WHERE state = 'closed' AND owner IS NULL;
-CREATE INDEX batch_starting ON batch (next_attempt_ms, id) WHERE state = 'starting' AND owner IS NULL;
-CREATE INDEX batch_running ON batch (next_attempt_ms, id) WHERE state = 'running' AND owner IS NULL;
-CREATE INDEX batch_reconciling ON batch (next_attempt_ms, id) WHERE state = 'reconciling' AND owner IS NULL;
+CREATE INDEX batch_open ON batch (study_uid, destination) WHERE state = 'open';
+CREATE INDEX batch_closed ON batch (destination, next_attempt_ms, id) WHERE state = 'closed' AND owner IS NULL;
+CREATE INDEX batch_starting ON batch (destination, next_attempt_ms, id) WHERE state = 'starting' AND owner IS NULL;
+CREATE INDEX batch_running ON batch (destination, next_attempt_ms, id) WHERE state = 'running' AND owner IS NULL;
+CREATE INDEX batch_reconciling ON batch (destination, next_attempt_ms, id) WHERE state = 'reconciling' AND owner IS NULL;
 CREATE INDEX batch_job ON batch (state) WHERE state IN ('starting', 'running'); -- what counts against HealthImaging's quota
 CREATE INDEX batch_owner ON batch (owner) WHERE owner IS NOT NULL;
 CREATE INDEX batch_overdue ON batch (overdue_ms) WHERE state = 'running' AND overdue_ms IS NOT NULL;
@@ -116,7 +125,7 @@ CREATE TABLE import_job (
 
 CREATE INDEX job_completed ON import_job (endedAt) WHERE jobStatus = 'COMPLETED'; -- does anything succeed?
 
-CREATE TABLE start_bucket (one INTEGER PRIMARY KEY CHECK (one = 1), tokens REAL NOT NULL, filled_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE start_bucket (datastore TEXT PRIMARY KEY, tokens REAL NOT NULL, filled_ms INTEGER NOT NULL) STRICT;
 
 CREATE TABLE worker (
   name TEXT PRIMARY KEY, stage TEXT NOT NULL, pid INTEGER NOT NULL,
@@ -154,9 +163,10 @@ CREATE INDEX commitment_event_of ON commitment_event (commitment);
 -- ---- views: a contract with support staff; open with `sqlite3 -readonly state.db` ---------------------------------------
 CREATE VIEW v_study AS
 SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS patient_id, max(study_date) AS study_date,
-  group_concat(DISTINCT modality) AS modalities, max(calling_ae) AS calling_ae, count(*) AS instances,
+  group_concat(DISTINCT modality) AS modalities, max(calling_ae) AS calling_ae,
+  group_concat(DISTINCT destination) AS destinations, count(*) AS instances,
   sum(state IN ('received', 'validated', 'uploaded', 'importing')) AS under_way,
-  sum(state = 'imported') AS imported, sum(state = 'duplicate') AS duplicate,
+  sum(state = 'imported') AS imported, sum(state = 'stored') AS stored, sum(state = 'duplicate') AS duplicate,
   sum(state = 'quarantined') AS quarantined, sum(state = 'failed') AS failed, sum(dropped_ms IS NOT NULL) AS dropped,
   sum(state = 'imported' AND is_primary = 0) AS not_primary,
   sum(file_bytes) AS bytes,
@@ -165,12 +175,13 @@ SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS 
   datetime(max(ended_ms) / 1000, 'unixepoch') AS last_ended_utc,
   CASE WHEN sum(state IN ('quarantined', 'failed') AND dropped_ms IS NULL) > 0 THEN 'needs attention'
        WHEN sum(state IN ('received', 'validated', 'uploaded', 'importing')) > 0 THEN 'under way'
-       WHEN sum(dropped_ms IS NOT NULL) > 0 THEN 'imported but for dropped' ELSE 'imported' END AS verdict
+       ELSE CASE WHEN sum(state = 'stored') = 0 THEN 'imported' WHEN sum(state = 'imported') = 0 THEN 'stored' ELSE 'imported and stored' END
+         || CASE WHEN sum(dropped_ms IS NOT NULL) > 0 THEN ' but for dropped' ELSE '' END END AS verdict
 FROM instance WHERE study_uid IS NOT NULL GROUP BY study_uid;
 
 CREATE VIEW v_stuck AS
 SELECT i.id AS instance, i.state, i.error_code, i.error_text, i.remedy, i.attempts + i.import_attempts AS attempts, i.owner, i.study_uid, i.accession_number,
-  i.calling_ae, i.held, i.batch, b.state AS batch_state, b.error_code AS batch_error_code, b.error_text AS batch_error_text,
+  i.calling_ae, i.destination, i.held, i.batch, b.state AS batch_state, b.error_code AS batch_error_code, b.error_text AS batch_error_text,
   datetime(i.received_ms / 1000, 'unixepoch') AS received_utc,
   (CAST(strftime('%s', 'now') AS INTEGER) * 1000 - i.changed_ms) / 1000 AS seconds_in_state
 FROM instance i LEFT JOIN batch b ON b.id = i.batch
@@ -225,6 +236,11 @@ SELECT s.step, datetime(s.oldest_ms / 1000, 'unixepoch') AS oldest_utc,
   min(CASE WHEN r.place * 2 >= r.n THEN r.ms END) / 1000.0 AS half_seconds,
   min(CASE WHEN r.place * 100 >= r.n * 95 THEN r.ms END) / 1000.0 AS p95_seconds, max(r.ms) / 1000.0 AS longest_seconds
 FROM standing s LEFT JOIN ranked r ON r.step = s.step GROUP BY s.position ORDER BY s.position;
+
+CREATE VIEW v_destination AS
+SELECT destination, sum(state = 'validated') AS validated, sum(state = 'uploaded') AS uploaded, sum(state = 'importing') AS importing,
+  sum(file_bytes) AS bytes, datetime(min(changed_ms) / 1000, 'unixepoch') AS oldest_utc
+FROM instance WHERE state IN ('validated', 'uploaded', 'importing') GROUP BY destination;
 
 CREATE VIEW v_instance_history AS
 SELECT e.instance, i.sop_instance_uid, i.study_uid, datetime(e.at_ms / 1000, 'unixepoch') AS at_utc, e.at_ms,

@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STATE_ID_SIZE = 27, STATE_UID_SIZE = 72, STATE_WORKER_SIZE = 64, STATE_CLAIM_MAX = 256 };
+enum { STATE_ID_SIZE = 27, STATE_UID_SIZE = 72, STATE_WORKER_SIZE = 64, STATE_CLAIM_MAX = 256, STATE_DESTINATION_SIZE = 33 };
+#define STATE_DESTINATION_DEFAULT "default"
 
 /* stages of work: what a worker claims */
 enum state_stage { STAGE_RECEIVER, STAGE_VALIDATOR, STAGE_UPLOADER, STAGE_IMPORTER, STAGE_COUNT, STAGE_NOTIFIER /* started by a receiver, scaled by nobody */ };
@@ -68,7 +69,7 @@ int state_instance_known(struct state *s, const char *id, bool *releasable, stru
 /* How far an instance has come; of a duplicate: how far its twin has. */
 struct state_progress {
     char id[STATE_ID_SIZE];        /* in */
-    bool is_uploaded, is_imported; /* S3 has confirmed it (at some time); HealthImaging has it */
+    bool is_uploaded, is_imported; /* S3 has confirmed it (at some time); HealthImaging has it, or it is stored where nothing is imported */
     bool is_refused;               /* quarantined or failed */
     char error_code[32];           /* of a refused one: an err_name() */
 };
@@ -85,14 +86,17 @@ struct state_instance {
     int attempts;
     int deaths; /* workers that died while they had it */
     char study_uid[STATE_UID_SIZE], series_uid[STATE_UID_SIZE];
-    char batch[STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE]; /* "" of a validated one: its destination imports nothing */
     char s3_key[512];
     char sha256[65];
+    char destination[STATE_DESTINATION_SIZE]; /* the validator decides it: before it looks for a twin */
 };
 /* Claims up to limit (<= STATE_CLAIM_MAX) due rows of the stage ('received' for the validator, 'validated' for the uploader),
- * oldest first. *count may be 0. */
+ * oldest first. *count may be 0. Of the uploader those that go to `default`. */
 int state_claim(struct state *s, enum state_stage stage, struct state_instance *out, size_t limit, size_t *count,
                 struct err *e);
+/* The uploader's claim of those that go to that destination. */
+int state_claim_for(struct state *s, const char *destination, struct state_instance *out, size_t limit, size_t *count, struct err *e);
 /* Gives claims back unworked (drain). */
 int state_unclaim(struct state *s, const struct state_instance *claims, size_t count, struct err *e);
 /* Puts a claim back with the error, due again at next_ms. Counts an attempt. */
@@ -114,13 +118,15 @@ struct state_batch_limits {
 };
 /* VERDICT_AGAIN: put back, due at once, because a twin came in between whose bytes nobody has compared. */
 enum state_verdict { VERDICT_VALIDATED, VERDICT_DUPLICATE, VERDICT_UID_REUSED, VERDICT_AGAIN };
-/* The earlier instance with the same SOP Instance UID that is not refused, if any. same_content: size, syntax and CRC32C of
+/* The earlier instance with the same SOP Instance UID and destination that is not refused, if any. same_content: size, syntax and CRC32C of
  * the data set are equal. Returns 1, 0 or negative. */
 int state_find_twin(struct state *s, const struct state_instance *claim, struct state_instance *twin, bool *same_content,
                     struct err *e);
 struct state_validation {
     const struct state_instance *claim;
     struct state_identity identity;
+    bool without_batch;   /* the destination (claim->destination) imports nothing: no batch, the uploader ends it in 'stored' */
+    const struct state_batch_limits *limits; /* of its destination; NULL: those of the call */
     int refuse_code;      /* 0, or an err_code: quarantine with refuse_text */
     char refuse_text[320];
     char compared_with[STATE_ID_SIZE]; /* the twin of the same size and CRC32C whose bytes the caller compared, or "" */
@@ -134,27 +140,32 @@ struct state_validation {
  * compares those too). Another validator may have committed a twin since the comparison; then the verdict is VERDICT_AGAIN. */
 int state_validated(struct state *s, struct state_validation *v, size_t count, const struct state_batch_limits *limits,
                     struct err *e);
-/* Intent before effect: the key under which a claimed instance will be put; "<prefix>/<batch>/<id>.dcm". No write: derived. */
+/* Intent before effect: the key under which a claimed instance will be put; "<prefix>/<batch>/<id>.dcm", without a batch
+ * "<prefix>/<study>/<id>.dcm". No write: derived. */
 void state_s3_key(const struct state_instance *claim, const char *prefix, char *buffer, size_t size);
 struct state_uploaded {
     const struct state_instance *claim;
     char s3_key[512], etag[80], sha256[65];
+    char location[1200]; /* of one without a batch: where it is to be found now (s3://bucket/key, an URL); evidence for people */
+    char warning[256];   /* "" or what the server had to say about it */
     bool fenced; /* out */
 };
+/* validated -> uploaded, of a claim without a batch -> stored, in one commit. */
 int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, struct err *e);
 
 /* ---- multipart uploads (uploader) --------------------------------------------------------------------------------------- */
 enum { STATE_UPLOAD_ID_SIZE = 1025 };
-/* The upload that an earlier attempt began under that key; "" if none is known. */
-int state_multipart_find(struct state *s, const char *s3_key, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e);
+/* The upload that an earlier attempt began under that key of the destination; "" if none is known. */
+int state_multipart_find(struct state *s, const char *destination, const char *s3_key, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e);
 /* Keeps the id, durable before the first part is sent; "": S3 has forgotten the upload. ERR_FENCED: the claim is not ours any more. state_uploaded()
  * forgets it in its own commit. */
 int state_multipart_keep(struct state *s, const struct state_instance *claim, const char *s3_key, const char *upload_id, struct err *e);
 struct state_multipart {
-    char s3_key[512], instance[STATE_ID_SIZE], upload_id[STATE_UPLOAD_ID_SIZE];
+    char s3_key[512], destination[STATE_DESTINATION_SIZE], instance[STATE_ID_SIZE], upload_id[STATE_UPLOAD_ID_SIZE];
 };
-/* One that nobody will go on with: its instance is failed, dropped, in another batch, or uploaded under another key. Costs the uploads that are open. */
-int state_multipart_leftover(struct state *s, struct state_multipart *out, bool *found, struct err *e);
+/* One at that destination that nobody will go on with: its instance is failed, dropped, in another batch, elsewhere, or uploaded under another key.
+ * Costs the uploads that are open. */
+int state_multipart_leftover(struct state *s, const char *destination, struct state_multipart *out, bool *found, struct err *e);
 /* next_ms 0: S3 has forgotten it; else it is to be tried again then. */
 int state_multipart_aborted(struct state *s, const struct state_multipart *m, int64_t next_ms, struct err *e);
 
@@ -163,6 +174,7 @@ enum state_batch_state { BATCH_OPEN, BATCH_CLOSED, BATCH_STARTING, BATCH_RUNNING
 struct state_batch {
     char id[STATE_ID_SIZE];
     char study_uid[STATE_UID_SIZE];
+    char destination[STATE_DESTINATION_SIZE];
     enum state_batch_state state;
     int64_t token;
     int attempts;   /* errors of this batch in this state; outages and settings that are wrong do not count */
@@ -179,9 +191,11 @@ struct state_batch {
     int64_t starting_ms, called_ms; /* when the first call and the last one were announced */
     int64_t submitted_ms, ended_ms; /* job accepted, job ended; 0 if not yet */
 };
+/* Batches belong to a study and a destination. What follows without naming one is about `default`. */
 /* Closes open batches that were quiet since quiet_ms or are older than max_age_ms; *closed counts them. A full one closes when the next
  * instance of its study comes. */
 int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e);
+int state_batches_close_for(struct state *s, const char *destination, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e);
 /* Closes open batches with an urgent instance in them that were quiet since quiet_ms, up to 64. Costs one index look-up when there are none. */
 int state_batches_close_urgent(struct state *s, int64_t quiet_ms, int *closed, struct err *e);
 /* Closes open batches that a sender waits for (success_at = imported) as soon as every instance of it that is waited for is uploaded; others of
@@ -190,19 +204,23 @@ int state_batches_close_waited(struct state *s, int *closed, struct err *e);
 /* A batch that has been closed for wait_ms goes without those that keep the others waiting: 'validated' ones whose own upload failed again and again,
  * or that are held. They go to the study's next batch; *moved counts them. Costs one index look-up when there are none. */
 int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e);
+int state_batches_leave_late_for(struct state *s, const char *destination, int64_t wait_ms, const struct state_batch_limits *limits, int *moved,
+                                 struct err *e);
 /* What an importer may do next. WORK_START: a STARTING batch, else the CLOSED one that waits longest and has every instance uploaded or
  * out of it; WORK_POLL: RUNNING; WORK_RESULTS: RECONCILING. */
 enum state_batch_work { WORK_START, WORK_POLL, WORK_RESULTS };
 /* Claims the due batch of that kind that has been due longest; *found false if there is none. A CLOSED batch with no instance left in it
  * ends as DONE on the way. Costs one index look-up when there is nothing. */
 int state_batch_claim(struct state *s, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e);
+int state_batch_claim_for(struct state *s, const char *destination, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e);
 /* What an object below the batch's prefix is, by its instance: one that the batch's job shall import, one that left the batch (failed, retried
  * into another batch), one that a person dropped, or one without a row. Negative on error. */
 enum state_member { MEMBER_UPLOADED, MEMBER_LEFT, MEMBER_DROPPED, MEMBER_UNKNOWN };
 int state_batch_member(struct state *s, const struct state_batch *b, const char *id, struct err *e);
 /* Gives a claim back unworked; due as before. */
 int state_batch_unclaim(struct state *s, const struct state_batch *b, struct err *e);
-/* The bucket of starts that all importers share: tokens fill at per_minute up to burst; at most running_max jobs at one time. */
+/* The bucket of starts that all importers share, one for each data store: tokens fill at per_minute up to burst; at most running_max jobs of it
+ * at one time. */
 struct state_start_limits {
     int per_minute, burst, running_max;
 };
@@ -262,7 +280,7 @@ int state_batch_instances(struct state *s, const char *batch,
                           int (*row)(void *ctx, const char *id, const char *s3_key, int64_t bytes), void *ctx, struct err *e);
 
 /* ---- spool release --------------------------------------------------------------------------------------------------- */
-/* Up to limit instance ids whose spool file may go (imported, or duplicate of one that is imported or was dropped, ended longer than keep_ms
+/* Up to limit instance ids whose spool file may go (imported, stored, or duplicate of one that is imported or was dropped, ended longer than keep_ms
  * ago); mark afterwards. A duplicate's file stays as long as its twin may still need it. */
 int state_releasable(struct state *s, int64_t keep_ms, char (*ids)[STATE_ID_SIZE], size_t limit, size_t *count,
                      struct err *e);
@@ -324,7 +342,7 @@ enum state_rebuilt_job {
     REBUILT_JOB_UNKNOWN  /* too old to be listed, no results: -> done, its instances fail with IMPORT_RESULT_UNKNOWN */
 };
 struct state_rebuilt_batch {
-    const char *id, *study_uid;
+    const char *id, *study_uid, *destination;
     enum state_rebuilt_job job;
     const char *job_id, *job_status, *input_uri, *output_uri, *datastore_id, *role_arn; /* of the job, if there is one */
     int64_t submitted_ms;
@@ -333,7 +351,7 @@ struct state_rebuilt_batch {
 int state_rebuild_batch(struct state *s, const struct state_rebuilt_batch *b, struct err *e);
 
 struct state_rebuilt_instance {
-    struct state_instance i; /* r, batch, s3_key are used */
+    struct state_instance i; /* r, batch, s3_key are used; the destination is the batch's */
     struct state_identity identity;
     char etag[80];  /* or "" */
     bool has_spool; /* its spool file is there; otherwise it counts as released */

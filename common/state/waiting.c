@@ -16,7 +16,7 @@ static void read_row(sqlite3_stmt *q, int at, struct state_progress *p)
     char state[16];
     state_column(q, at, state, sizeof state);
     p->is_uploaded = sqlite3_column_type(q, at + 1) != SQLITE_NULL;
-    p->is_imported = strcmp(state, "imported") == 0;
+    p->is_imported = strcmp(state, "imported") == 0 || strcmp(state, "stored") == 0;
     p->is_refused = strcmp(state, "quarantined") == 0 || strcmp(state, "failed") == 0;
     state_column(q, at + 2, p->error_code, sizeof p->error_code);
 }

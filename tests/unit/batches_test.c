@@ -171,11 +171,14 @@ static void running_jobs_are_counted(void **in)
     struct err e = {0};
     int64_t wait = -1;
     fill(f, 'a', 2, "running", "importing");
+    fill(f, 'e', 3, "running", "importing"); /* of another data store: its own quota */
+    sql(f, "INSERT INTO import_job (batch, clientToken, jobName, inputS3Uri, outputS3Uri, datastoreId) "
+           "SELECT id, id, id, 'i', 'o', CASE WHEN id LIKE 'a%' THEN 'd' ELSE 'other' END FROM batch");
     fill(f, 'b', 5, "reconciling", "importing");
     fill(f, 'c', 5, "done", "imported");
     fill(f, 'd', 2, "closed", "uploaded");
     assert_true(claim(f->importer, WORK_START, &b));
-    assert_int_equal(b.jobs_count, 2);
+    assert_int_equal(b.jobs_count, 5);
     assert_int_equal(try_start(f, &b, &three), 0);
     const struct err throttled = {.code = ERR_AWS_THROTTLED, .text = "ordered"};
     assert_int_equal(state_batch_defer(f->importer, &b, NULL, &throttled, 0, &e), 0);

@@ -157,7 +157,7 @@ static bool leftover(struct fixture *f, struct state_multipart *m)
 {
     bool found = false;
     struct err e = {0};
-    assert_int_equal(state_multipart_leftover(f->uploader, m, &found, &e), 0);
+    assert_int_equal(state_multipart_leftover(f->uploader, "default", m, &found, &e), 0);
     return found;
 }
 
@@ -180,11 +180,11 @@ static void kept_until_uploaded_test(void **in)
     char id[STATE_UPLOAD_ID_SIZE] = "x";
     struct err e = {0};
     claim_one(f, "1.2.3", &claim);
-    assert_int_equal(state_multipart_find(f->uploader, "k", id, &e), 0);
+    assert_int_equal(state_multipart_find(f->uploader, "default", "k", id, &e), 0);
     assert_string_equal(id, "");
     assert_int_equal(state_multipart_keep(f->uploader, &claim, "k", "first", &e), 0);
     assert_int_equal(state_multipart_keep(f->uploader, &claim, "k", "second", &e), 0);
-    assert_int_equal(state_multipart_find(f->importer, "k", id, &e), 0);
+    assert_int_equal(state_multipart_find(f->importer, "default", "k", id, &e), 0);
     assert_string_equal(id, "second");
     assert_false(leftover(f, &m)); /* it is being worked on */
     /* who has lost the claim neither keeps nor forgets */
@@ -192,13 +192,13 @@ static void kept_until_uploaded_test(void **in)
     old.token--;
     assert_int_equal(state_multipart_keep(f->uploader, &old, "k", "third", &e), ERR_FENCED);
     assert_int_equal(state_multipart_keep(f->uploader, &old, "k", "", &e), 0);
-    assert_int_equal(state_multipart_find(f->uploader, "k", id, &e), 0);
+    assert_int_equal(state_multipart_find(f->uploader, "default", "k", id, &e), 0);
     assert_string_equal(id, "second");
     /* 'uploaded' forgets it in its own commit; one under an older prefix is a leftover */
     assert_int_equal(state_multipart_keep(f->uploader, &claim, "older/k", "old", &e), 0);
     struct state_uploaded u = {.claim = &claim, .s3_key = "k"};
     assert_int_equal(state_uploaded(f->uploader, &u, 1, &e), 0);
-    assert_int_equal(state_multipart_find(f->uploader, "k", id, &e), 0);
+    assert_int_equal(state_multipart_find(f->uploader, "default", "k", id, &e), 0);
     assert_string_equal(id, "");
     assert_true(leftover(f, &m));
     assert_string_equal(m.s3_key, "older/k");
