@@ -148,7 +148,7 @@ static int left_by_id(const void *a, const void *b)
 }
 
 /* The results tell that the instance was in the job: it stands under the job's batch, as if its object were there. */
-static int take_mentioned(struct reading *g, const char *id, struct err *e)
+static int take_mentioned(struct reading *g, const char *s3_key, const char *id, struct err *e)
 {
     struct rebuild *r = g->r;
     struct spool_meta meta;
@@ -176,7 +176,7 @@ static int take_mentioned(struct reading *g, const char *id, struct err *e)
         (void)snprintf(one.i.r.id, sizeof one.i.r.id, "%s", id);
     }
     (void)snprintf(one.i.batch, sizeof one.i.batch, "%s", g->job->batch);
-    (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s%s.dcm", g->start, id);
+    (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s", s3_key);
     rc = rc == 0 ? rebuild_batch(r, g->job->batch, one.identity.study_uid, e) : rc;
     rc = rc == 0 ? state_rebuild_instance(r->state, &one, &place, e) : rc;
     if (rc == 0 && file && file->is_quarantined) {
@@ -189,16 +189,21 @@ static int take_mentioned(struct reading *g, const char *id, struct err *e)
     return rc;
 }
 
-/* Looks for "<prefix>/<batch>/<id>.dcm" wherever it stands: no line can be so broken that its name is missed. */
+/* Looks for "<prefix>/<batch>/...<id>.dcm" wherever it stands: no line can be so broken that its name is missed. */
 static int look_into(void *ctx, const char *text)
 {
     struct reading *g = ctx;
     size_t length = strlen(g->start);
     for (const char *p = strstr(text, g->start); p; p = strstr(p + length, g->start)) {
-        char id[STATE_ID_SIZE];
+        char id[STATE_ID_SIZE] = "";
+        char s3_key[STATE_KEY_SIZE];
         struct err e = {0};
-        (void)snprintf(id, sizeof id, "%.26s", p + length);
-        int rc = id_is_legal(id) && strncmp(p + length + 26, ".dcm", 4) == 0 ? take_mentioned(g, id, &e) : 0;
+        size_t n = strspn(p, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-");
+        if (n >= length + 30 && n < sizeof s3_key && strncmp(p + n - 4, ".dcm", 4) == 0) {
+            (void)snprintf(s3_key, sizeof s3_key, "%.*s", (int)n, p);
+            (void)snprintf(id, sizeof id, "%.26s", p + n - 30);
+        }
+        int rc = id[0] && id_is_legal(id) ? take_mentioned(g, s3_key, id, &e) : 0;
         if (rc != 0) {
             return complain("%s: %s", id, e.text), rc;
         }

@@ -1,5 +1,5 @@
 /*
- * rebuild_objects - every object <s3_prefix>/<batch>/<instance>.dcm: its batch and its instance get their rows. What the instance is
+ * rebuild_objects - every object <s3_prefix>/<batch>/...<instance>.dcm: its batch and its instance get their rows. What the instance is
  * stands in the head of its spool file, or in the first bytes of the object if that was released.
  *
  * An object takes one or two requests, so THREADS of them are looked at side by side, each with a struct cloud and a desk of its own. This
@@ -13,18 +13,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { PROGRESS_EVERY = 10000, THREADS = 16, QUEUE = 64, KEY_MAX = 512 };
+enum { PROGRESS_EVERY = 10000, THREADS = 16, QUEUE = 64, KEY_MAX = STATE_KEY_SIZE };
 
-/* "<prefix>/<batch>/<instance>.dcm" -> its parts; false if it is none of ours. */
+/* "<prefix>/<batch>/...<instance>.dcm" -> its parts; false if it is none of ours. */
 static bool key_parts(const char *key, const char *prefix, char batch[STATE_ID_SIZE], char id[STATE_ID_SIZE])
 {
     size_t n = strlen(prefix);
-    if (strncmp(key, prefix, n) != 0 || key[n] != '/' || strlen(key) != n + 1 + 26 + 1 + 26 + 4 || key[n + 27] != '/' ||
-        strcmp(key + n + 54, ".dcm") != 0) {
+    size_t length = strlen(key);
+    if (strncmp(key, prefix, n) != 0 || key[n] != '/' || length < n + 1 + 26 + 1 + 26 + 4 || key[n + 27] != '/' || strcmp(key + length - 4, ".dcm") != 0) {
         return false;
     }
     (void)snprintf(batch, STATE_ID_SIZE, "%.26s", key + n + 1);
-    (void)snprintf(id, STATE_ID_SIZE, "%.26s", key + n + 28);
+    (void)snprintf(id, STATE_ID_SIZE, "%.26s", key + length - 30);
     return id_is_legal(batch) && id_is_legal(id);
 }
 

@@ -24,7 +24,7 @@ struct strays {
     struct importer *m;
     const struct state_batch *b;
     struct err *e;
-    char keys[STRAYS_MAX][600];
+    char keys[STRAYS_MAX][STATE_KEY_SIZE];
     size_t count;
 };
 

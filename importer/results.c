@@ -1,5 +1,6 @@
 /* results - see results.h. */
 #include "importer/results.h"
+#include "common/aws/s3_key.h"
 
 #include "common/runtime/runtime.h"
 
@@ -230,16 +231,14 @@ enum results_file results_file_of(const char *name)
 
 bool results_instance_of(const char *key, const char *batch, char id[STATE_ID_SIZE])
 {
-    enum { ID = STATE_ID_SIZE - 1 };
-    const char *name = strrchr(key, '/');
-    if (!name || name - key < ID || strlen(batch) != ID || memcmp(name - ID, batch, ID) != 0 || (name - key > ID && name[-ID - 1] != '/')) {
-        return false;
-    }
-    if (strlen(name + 1) != ID + 4 || strcmp(name + 1 + ID, ".dcm") != 0) {
+    enum { ID = STATE_ID_SIZE - 1, NAME = ID + 4 };
+    size_t length = strlen(key);
+    size_t folder = strlen(batch) == ID ? s3_key_folder(key, batch) : 0;
+    if (folder == 0 || length < folder + NAME || strcmp(key + length - 4, ".dcm") != 0 || strstr(key + folder - 1, "/.") || strstr(key + folder - 1, "//")) {
         return false;
     }
     char candidate[STATE_ID_SIZE];
-    (void)snprintf(candidate, sizeof candidate, "%.*s", ID, name + 1);
+    (void)snprintf(candidate, sizeof candidate, "%.*s", ID, key + length - NAME);
     if (!id_is_legal(candidate)) {
         return false;
     }

@@ -38,7 +38,7 @@ int results_folder(const char *output_uri, const char *datastore_id, const char 
 enum results_file { RESULTS_OTHER, RESULTS_MANIFEST, RESULTS_SUCCESS, RESULTS_WARNING, RESULTS_FAILURE };
 enum results_file results_file_of(const char *name);
 
-/* "<anything>/<batch>/<instance id>.dcm" -> instance id; false for a key of another batch or form. */
+/* "<anything>/<batch>/<anything><instance id>.dcm" -> instance id (s3_key.h); false for a key of another batch or form. */
 bool results_instance_of(const char *key, const char *batch, char id[STATE_ID_SIZE]);
 
 enum results_line {

@@ -8,6 +8,7 @@
  * that the client token protects. Whether a job is ours is decided by its input URI, which only this batch has.
  */
 #include "common/aws/medical_imaging.h"
+#include "common/aws/s3_key.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "importer/importer.h"
@@ -143,13 +144,11 @@ static void no_token(struct importer *m, const struct state_batch *b, int64_t wa
 /* The prefix below which its instances were put: from a key, so that a change of s3_prefix meanwhile does no harm. */
 static int input_uri(struct importer *m, const struct state_batch *b, char *out, size_t size, struct err *e)
 {
-    const char *slash = strrchr(b->s3_key, '/');
-    size_t length = slash ? (size_t)(slash - b->s3_key) : 0;
-    size_t id = strlen(b->id);
-    if (length < id || memcmp(b->s3_key + length - id, b->id, id) != 0) {
+    size_t length = s3_key_folder(b->s3_key, b->id);
+    if (length == 0) {
         return err_set(e, ERR_ARGUMENT, 0, "key %s of batch %s does not lie in the batch's folder", b->s3_key, b->id);
     }
-    int n = snprintf(out, size, "s3://%s/%.*s/", config_text(m->config, CFG_DICOM_BUCKET), (int)length, b->s3_key);
+    int n = snprintf(out, size, "s3://%s/%.*s", config_text(m->config, CFG_DICOM_BUCKET), (int)length, b->s3_key);
     return n < 0 || (size_t)n >= size ? err_set(e, ERR_CONFIG, 0, "bucket and prefix are longer than 1,024 characters: shorten s3_prefix") : 0;
 }
 

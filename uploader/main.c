@@ -8,6 +8,7 @@
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/worker/worker.h"
+#include "uploader/keys.h"
 #include "uploader/upload.h"
 
 #include <stdio.h>
@@ -29,20 +30,18 @@ static void chores(struct uploader *m, bool is_draining)
     (void)worker_chores(&m->worker, is_draining ? "draining" : status);
 }
 
-/* Keys hold nothing but [A-Za-z0-9._/-]: HealthImaging's result files name them, and nobody has promised how they escape others. */
 static int check_settings(const struct config *c, struct err *e)
 {
-    const char *prefix = config_text(c, CFG_S3_PREFIX);
-    size_t length = strlen(prefix);
     if (!config_text(c, CFG_DICOM_BUCKET)[0]) {
         return err_set(e, ERR_CONFIG, 0, "dicom_bucket is not set: name the S3 bucket for the images in storescp.conf (or DICOM_BUCKET)");
     }
-    if (strspn(prefix, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-") != length || prefix[0] == '/' ||
-        prefix[length - 1] == '/' || strstr(prefix, "//") || strstr(prefix, "..")) {
-        return err_set(e, ERR_CONFIG, 0, "s3_prefix (%s): \"%.60s\" may hold A-Z a-z 0-9 . _ - and single slashes between", config_origin(c, CFG_S3_PREFIX),
-                       prefix);
-    }
-    return 0;
+    return keys_check(c, e);
+}
+
+static int make_key(void *ctx, const struct state_instance *claim, const char *batch_key, char key[STATE_KEY_SIZE], struct err *e)
+{
+    const struct uploader *m = ctx;
+    return keys_make(m->worker.config, claim, batch_key, key, e);
 }
 
 static const struct worker_kind kind = {STAGE_UPLOADER, "importer", "Puts validated instances into S3", check_settings};
@@ -55,6 +54,7 @@ static int start(struct uploader *m, const char *home, struct err *e)
     if (rc != 0) {
         return rc;
     }
+    state_make_keys(m->worker.state, make_key, m);
     long long connections = config_int(m->worker.config, CFG_MAX_POOL_CONNECTIONS);
     long long transfers = config_int(m->worker.config, CFG_UPLOAD_CONCURRENCY);
     u->concurrency = (int)(transfers < connections ? transfers : connections);

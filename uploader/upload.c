@@ -1,5 +1,6 @@
 /* upload - see upload.h. */
 #include "uploader/upload.h"
+#include "common/aws/s3_key.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
@@ -130,9 +131,7 @@ static void on_end(void *ctx, const struct s3_put_result *result)
 static int keep_upload(void *ctx, const char *upload_id, struct err *e)
 {
     struct item *item = ctx;
-    char key[sizeof item->claim.s3_key];
-    state_s3_key(&item->claim, config_text(item->upload->config, CFG_S3_PREFIX), key, sizeof key);
-    return state_multipart_keep(item->upload->state, &item->claim, key, upload_id, e);
+    return state_multipart_keep(item->upload->state, &item->claim, upload_id, e);
 }
 
 /* A probe of gigabytes need not end before the others may go on. */
@@ -149,7 +148,7 @@ static void on_part(void *ctx)
 static int begin_parts(struct upload *u, struct item *item, const struct s3_put *put, struct err *e)
 {
     char upload_id[STATE_UPLOAD_ID_SIZE];
-    int rc = state_multipart_find(u->state, item->claim.destination, put->key, upload_id, e);
+    int rc = state_multipart_find(u->state, &item->claim, upload_id, e);
     struct s3_multipart m = {.put = *put,
                              .part_bytes = config_int(u->config, CFG_MULTIPART_PART_MB) << 20,
                              .parallel = u->part_parallel,
@@ -162,7 +161,7 @@ static int begin_parts(struct upload *u, struct item *item, const struct s3_put 
 static int begin(struct upload *u, struct item *item, struct err *e)
 {
     const struct state_received *r = &item->claim.r;
-    char key[sizeof item->claim.s3_key];
+    const char *key = item->claim.s3_key;
     struct stat info;
     item->fd = spool_open(u->home, r->id, e);
     if (item->fd < 0) {
@@ -175,8 +174,8 @@ static int begin(struct upload *u, struct item *item, struct err *e)
         rc = err_set(e, ERR_SPOOL_DAMAGED, 0, "the spool file has %lld bytes, %lld were received", (long long)info.st_size,
                      (long long)r->file_bytes);
     }
-    state_s3_key(&item->claim, config_text(u->config, CFG_S3_PREFIX), key, sizeof key);
-    struct s3_put put = {.bucket = NULL, .key = key, .fd = item->fd, .bytes = r->file_bytes, .crc32c = r->file_crc32c};
+    struct s3_put put = {.bucket = NULL, .key = key, .fd = item->fd, .bytes = r->file_bytes, .crc32c = r->file_crc32c,
+                         .is_only_ours = strstr(key, r->id) != NULL};
     bool in_parts = r->file_bytes > config_int(u->config, CFG_MULTIPART_ABOVE_MB) << 20;
     rc = rc ? rc : in_parts ? begin_parts(u, item, &put, e) : s3_put_begin(u->aws, &put, on_end, item, e);
     if (rc != 0) {
@@ -222,6 +221,8 @@ static const char *remedy_of(int code)
         return "check the disk; have the image sent again, or put the whole file back from a backup of the spool, then storescpctl retry ID";
     case ERR_TOO_LARGE:
         return "S3 does not take objects of this size: lower maximum_object_mb so that the sender is told, and import this one by other means from spool/obj";
+    case ERR_AWS_OTHER_OBJECT:
+        return "compare the object with the spool file; take the object away, or set another s3_prefix or s3_key_template, then storescpctl retry ID";
     default:
         return "correct what S3 names (settings, policy of the bucket), then storescpctl retry ID; the spool file is kept";
     }
@@ -291,14 +292,12 @@ static int examine(struct upload *u, const struct item *item, struct err *why)
  * became of its spool file since. 1: S3 has exactly what was received; 0: it has not; negative with *why: nobody knows. */
 static int look_for_object(struct upload *u, struct item *item, struct err *why)
 {
-    char key[sizeof item->claim.s3_key];
     struct s3_head head;
     struct err e = {0};
     if (!u->aws) {
         return err_set(why, ERR_STOPPED, 0, "told to stop");
     }
-    state_s3_key(&item->claim, config_text(u->config, CFG_S3_PREFIX), key, sizeof key);
-    int rc = s3_head(u->aws, NULL, key, &head, &e);
+    int rc = s3_head(u->aws, NULL, item->claim.s3_key, &head, &e);
     if (rc == ERR_AWS_NOT_FOUND || rc == ERR_AWS_DENIED) { /* who may only put learns nothing here; the importer looks as well */
         return 0;
     }
@@ -315,6 +314,24 @@ static int look_for_object(struct upload *u, struct item *item, struct err *why)
     return 1;
 }
 
+/* Another image lies under the key, and the key does not name this one: both are kept, this one goes beside it. False: the key cannot change. */
+static bool goes_beside(struct upload *u, struct item *item, const struct err *why)
+{
+    struct err e = {0};
+    char key[S3_KEY_SIZE];
+    if (!s3_key_beside(item->claim.s3_key, item->claim.r.id, key)) {
+        return false;
+    }
+    log_info("key_changed", "instance=%s reason=\"%s\" effect=\"it goes under a key with its id\"", item->claim.r.id, why->text);
+    int rc = state_key_changed(u->state, &item->claim, key, why, &e);
+    if (rc != 0 && rc != ERR_FENCED) {
+        log_error("key_not_recorded", "instance=%s reason=\"%s\"", item->claim.r.id, e.text);
+        give_back(u, &item->claim, 1);
+    }
+    u->look_at_ms = 0;
+    return true;
+}
+
 /* The one place that says what an error does to an instance. true: it is uploaded all the same. */
 static bool end_of(struct upload *u, struct item *item)
 {
@@ -324,7 +341,10 @@ static bool end_of(struct upload *u, struct item *item)
     if (code == ERR_AWS_CHECKSUM) {
         code = examine(u, item, &why);
     }
-    if (err_class_of(code) == ERR_CLASS_REFUSE) {
+    if (code == ERR_AWS_OTHER_OBJECT && goes_beside(u, item, &why)) {
+        return false;
+    }
+    if (err_class_of(code) == ERR_CLASS_REFUSE && code != ERR_AWS_OTHER_OBJECT) {
         int there = look_for_object(u, item, &why);
         if (there == 1) {
             return true;
@@ -381,7 +401,6 @@ static void record(struct upload *u, struct item **items, size_t count)
     for (size_t i = 0; i < count; i++) {
         memset(&done[i], 0, sizeof done[i]);
         done[i].claim = &items[i]->claim;
-        state_s3_key(&items[i]->claim, config_text(u->config, CFG_S3_PREFIX), done[i].s3_key, sizeof done[i].s3_key);
         (void)snprintf(done[i].etag, sizeof done[i].etag, "%s", items[i]->result.etag);
         (void)snprintf(done[i].sha256, sizeof done[i].sha256, "%s", items[i]->result.sha256);
     }

@@ -12,7 +12,7 @@
 
 struct error_body {      /* "" where nothing was said */
     char code[80];
-    char message[200]; /* cut; control characters and quotes replaced */
+    char message[400]; /* cut; control characters and quotes replaced */
     char region[48];
 };
 /* S3's <Error>, STS's <ErrorResponse>; anything else leaves *out empty. */

@@ -56,6 +56,7 @@ int aws_client_open(struct aws_client **out, const struct config *config, struct
     int rc = c->hash_buffer ? 0 : err_set(e, ERR_MEMORY, 0, "AWS client");
     rc = rc ? rc : aws_site_choose(config, &c->site, e);
     rc = rc ? rc : stow_endpoint(config, &c->site.endpoints[AWS_DICOM_MEDICAL_IMAGING], e);
+    rc = rc ? rc : s3_options_read(config, &c->s3, e);
     rc = rc ? rc : credentials_open(&c->credentials, config, &c->site, e);
     rc = rc ? rc : http_open(&c->http, &limits, e);
     if (rc != 0) {
@@ -153,6 +154,17 @@ void aws_call_header(struct aws_call *call, const char *name, const char *format
     call->headers[i].name = name;
     call->headers[i].value = call->values[i];
     call->header_count++;
+}
+
+void aws_call_header_text(struct aws_call *call, const char *name, const char *value)
+{
+    if (!value[0]) {
+        return;
+    }
+    if (call->header_count == AWS_HEADERS_MAX) {
+        abort(); /* as above */
+    }
+    call->headers[call->header_count++] = (struct sigv4_header){name, value};
 }
 
 int aws_call_query(struct aws_call *call, const char *name, const char *value)
@@ -366,10 +378,14 @@ static bool try_again(struct in_flight *f, const struct http_response *r, struct
 static void map_error(const struct in_flight *f, const struct http_response *r, const struct error_body *said, struct aws_answer *a)
 {
     const char *service = endpoint_service_title(f->call->service);
-    char sentence[3 * 200 + 8];
+    char sentence[200];
+    char missing[64] = "";
     a->rc = aws_error_code(r->status, a->code);
     if (a->rc == 0) {
         return;
+    }
+    if (f->call->service == AWS_S3 && a->rc == ERR_AWS_DENIED && aws_error_kms_permission(said->message, missing, sizeof missing)) {
+        a->rc = ERR_AWS_KMS;
     }
     char region[64] = "";
     if (a->rc == ERR_AWS_REGION) {
@@ -380,7 +396,11 @@ static void map_error(const struct in_flight *f, const struct http_response *r, 
         (void)snprintf(region, sizeof region, "%s%s", found[0] ? "; set aws_region = " : "", found);
     }
     bool remedy = err_class_of(a->rc) == ERR_CLASS_CONFIG && !region[0];
-    (void)snprintf(sentence, sizeof sentence, "%.*s", remedy ? 110 : 160, said->message);
+    if (missing[0]) {
+        (void)snprintf(sentence, sizeof sentence, "the role lacks %s", missing);
+    } else {
+        (void)snprintf(sentence, sizeof sentence, "%.*s", remedy ? 110 : 160, said->message);
+    }
     a->why.code = a->rc;
     (void)err_set(&a->why, a->rc, 0, "%s %s: %ld %s%s%s (request %.63s)%s%s%s", service, f->call->operation, r->status,
                   a->code[0] ? a->code : "without an error code", sentence[0] ? ": " : "", sentence, a->request_id[0] ? a->request_id : "-",

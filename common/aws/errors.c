@@ -23,6 +23,7 @@ static const struct {
     {"PriorRequestNotComplete", ERR_AWS_THROTTLED},
     {"ProvisionedThroughputExceededException", ERR_AWS_THROTTLED},
     {"TransactionInProgressException", ERR_AWS_THROTTLED},
+    {"KMS.ThrottlingException", ERR_AWS_THROTTLED},
     {"ServiceQuotaExceededException", ERR_AWS_QUOTA},
     {"InternalError", ERR_AWS_SERVER},
     {"InternalFailure", ERR_AWS_SERVER},
@@ -151,7 +152,7 @@ int aws_error_code(long status, const char *code)
         }
     }
     if (strncmp(plain, "KMS.", 4) == 0) {
-        return ERR_AWS_DENIED;
+        return ERR_AWS_KMS;
     }
     return status >= 200 && status <= 299 && !plain[0] ? 0 : by_status(status, plain[0] != '\0');
 }
@@ -168,6 +169,17 @@ bool aws_error_may_be_clock(long status, const char *code)
         }
     }
     return status == 403 && !plain[0]; /* HEAD: no body says why */
+}
+
+bool aws_error_kms_permission(const char *sentence, char *out, size_t size)
+{
+    const char *at = strstr(sentence, "kms:");
+    size_t length = at ? 4 + strspn(at + 4, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz*") : 0;
+    if (length <= 4 || length >= size || (at > sentence && strchr(":/", at[-1]))) { /* not the kms of an ARN */
+        return false;
+    }
+    (void)snprintf(out, size, "%.*s", (int)length, at);
+    return true;
 }
 
 bool aws_error_may_be_credentials(const char *code)

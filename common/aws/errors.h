@@ -20,6 +20,8 @@ int aws_error_code(long status, const char *code);
 bool aws_error_may_be_clock(long status, const char *code);
 /* May credentials that were replaced meanwhile heal it? */
 bool aws_error_may_be_credentials(const char *code);
+/* "... is not authorized to perform: kms:GenerateDataKey on resource ..." -> the permission; false if the sentence names none of KMS. */
+bool aws_error_kms_permission(const char *sentence, char *out, size_t size);
 /* The code without namespace and suffix. */
 void aws_error_plain_code(const char *code, char *out, size_t size);
 

@@ -10,12 +10,13 @@
 #include "common/aws/client.h"
 #include "common/aws/endpoint.h"
 #include "common/aws/http.h"
+#include "common/aws/s3_options.h"
 #include "common/aws/sigv4.h"
 #include "common/aws/site.h"
 
 #include <stdbool.h>
 
-enum { AWS_HEADERS_MAX = 6, AWS_HASH_BUFFER = 256 * 1024 };
+enum { AWS_HEADERS_MAX = 12, AWS_HASH_BUFFER = 256 * 1024 };
 
 struct aws_call {
     enum aws_service service;
@@ -54,6 +55,8 @@ typedef void (*aws_done)(void *ctx, struct aws_answer *answer);
 struct aws_call *aws_call_new(struct aws_client *c, enum aws_service service, const char *operation, const char *method);
 void aws_call_free(struct aws_call *call);
 void aws_call_header(struct aws_call *call, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same with a text that lives as long as the call; nothing is done when it is "". */
+void aws_call_header_text(struct aws_call *call, const char *name, const char *value);
 /* Appends name=value, encoded, to the query. ERR_ARGUMENT if it is too long, ERR_MEMORY. */
 int aws_call_query(struct aws_call *call, const char *name, const char *value);
 
@@ -96,6 +99,7 @@ struct aws_client {
     struct credentials_source *credentials;
     struct aws_site site;
     bool path_style;
+    struct s3_options s3;
     int64_t offset_ms;
     bool clock_told;
     struct in_flight *first;           /* calls under way */
@@ -125,6 +129,29 @@ int stow_endpoint(const struct config *config, struct endpoint *at, struct err *
 void stow_certificate(const struct config *config, struct http_limits *limits, char paths[2][1200]);
 /* Basic or bearer: call->authorization. */
 int stow_authorize(const struct config *config, struct aws_call *call, struct err *e);
+/* A call for the object or bucket at place, with the expected owner; NULL without memory. */
+struct aws_call *s3_call_new(struct aws_client *c, const char *operation, const char *method, const struct endpoint_place *place);
+/* What a request that makes an object asks for beside its bytes: encryption, storage class, tags. */
+void s3_add_options(const struct aws_client *c, struct aws_call *call);
+
+/* ---- s3_found.c: an object lies under our key already (412) ------------------------------------------------------------------------ */
+enum s3_found {
+    FOUND_OURS,    /* same size and content */
+    FOUND_OTHER,   /* another content */
+    FOUND_BY_MD5,  /* same size, no CRC-32C: whether its ETag is our MD5 decides */
+    FOUND_UNCLEAR, /* same size; nothing tells whether the content is ours */
+};
+/* head: the answer to HeadObject with checksums. etag: filled, without quotes. *encrypted: as was asked. */
+enum s3_found s3_found_judge(const struct aws_client *c, const struct http_response *head, int64_t bytes, uint32_t crc32c, char etag[80], bool *encrypted);
+/* The error of FOUND_OTHER and FOUND_UNCLEAR. */
+int s3_found_other(const char *operation, const char *path, bool is_unclear, struct err *e);
+/* Checks the encryption that an answer tells. ERR_AWS_ENCRYPTION. */
+int s3_check_encryption(const struct aws_client *c, const char *operation, const struct http_response *r, struct err *e);
+/* Was it refused because something lies under the key already? */
+bool s3_is_taken(const struct aws_answer *a);
+/* Words for an answer that says: this server does not know something that we ask. Leaves others alone. */
+void s3_explain(const struct aws_client *c, struct aws_answer *a);
+
 /* The bucket that NULL means. */
 const char *s3_bucket_of(const struct aws_client *c, const char *bucket);
 

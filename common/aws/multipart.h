@@ -47,6 +47,8 @@ struct multipart_completed {
 };
 /* CompleteMultipartUpload's answer with status 200: a result, or an <Error>, with blanks before it that kept the connection alive. ERR_PROTOCOL: neither. */
 int multipart_completed_read(const char *body, size_t bytes, struct multipart_completed *out, struct err *e);
+/* The ETag that S3 gives to an object of these parts: MD5 over their MD5s, and their number. "" if a part's ETag is no MD5. */
+void multipart_etag(const struct multipart_part *parts, int count, char out[80]);
 /* The list of parts 1 to count as XML, on the heap; NULL without memory. */
 char *multipart_list_write(const struct multipart_part *parts, int count, size_t *bytes);
 

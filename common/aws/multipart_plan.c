@@ -2,8 +2,10 @@
 #include "common/aws/internal.h"
 #include "common/aws/multipart.h"
 
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { LINE_BYTES = 240 };
 static const int64_t mib = 1 << 20;
@@ -74,4 +76,36 @@ char *multipart_list_write(const struct multipart_part *parts, int count, size_t
     used += (size_t)snprintf(list + used, size - used, "%s", tail);
     *bytes = used;
     return list;
+}
+
+static int nibble(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+void multipart_etag(const struct multipart_part *parts, int count, char out[80])
+{
+    unsigned char raw[EVP_MAX_MD_SIZE];
+    unsigned length = 0;
+    EVP_MD_CTX *md5 = EVP_MD_CTX_new();
+    bool ok = md5 && EVP_DigestInit_ex(md5, EVP_md5(), NULL) == 1;
+    for (int i = 0; ok && i < count; i++) {
+        ok = strlen(parts[i].etag) == 32;
+        for (size_t k = 0; ok && k < 16; k++) {
+            int high = nibble(parts[i].etag[2 * k]);
+            int low = nibble(parts[i].etag[2 * k + 1]);
+            raw[k] = (unsigned char)(high * 16 + low);
+            ok = high >= 0 && low >= 0;
+        }
+        ok = ok && EVP_DigestUpdate(md5, raw, 16) == 1;
+    }
+    ok = ok && EVP_DigestFinal_ex(md5, raw, &length) == 1 && length == 16;
+    EVP_MD_CTX_free(md5);
+    out[0] = '\0';
+    for (unsigned k = 0; ok && k < 16; k++) {
+        (void)snprintf(out + 2 * k, 3, "%02x", raw[k]);
+    }
+    if (ok) {
+        (void)snprintf(out + 32, 48, "-%d", count);
+    }
 }

@@ -13,17 +13,35 @@ const char *s3_bucket_of(const struct aws_client *c, const char *bucket)
     return bucket ? bucket : config_text(c->config, CFG_DICOM_BUCKET);
 }
 
+struct aws_call *s3_call_new(struct aws_client *c, const char *operation, const char *method, const struct endpoint_place *place)
+{
+    struct aws_call *call = aws_call_new(c, AWS_S3, operation, method);
+    if (call) {
+        call->place = *place;
+        aws_call_header_text(call, "x-amz-expected-bucket-owner", c->s3.owner);
+    }
+    return call;
+}
+
+void s3_add_options(const struct aws_client *c, struct aws_call *call)
+{
+    const struct s3_options *o = &c->s3;
+    aws_call_header_text(call, "x-amz-server-side-encryption", o->encryption);
+    aws_call_header_text(call, "x-amz-server-side-encryption-aws-kms-key-id", o->kms_key);
+    aws_call_header_text(call, "x-amz-server-side-encryption-context", o->kms_context);
+    aws_call_header_text(call, "x-amz-server-side-encryption-bucket-key-enabled", o->bucket_key);
+    aws_call_header_text(call, "x-amz-storage-class", o->storage_class);
+    aws_call_header_text(call, "x-amz-tagging", o->tagging);
+}
+
 static int call_new(struct aws_client *c, const char *operation, const char *method, const char *bucket, const char *key,
                     struct aws_call **out, struct err *e)
 {
-    struct aws_call *call = aws_call_new(c, AWS_S3, operation, method);
+    struct endpoint_place place;
+    int rc = endpoint_s3_place(&c->site.endpoints[AWS_S3], c->path_style, s3_bucket_of(c, bucket), key, &place, e);
+    struct aws_call *call = rc == 0 ? s3_call_new(c, operation, method, &place) : NULL;
     if (!call) {
-        return err_set(e, ERR_MEMORY, 0, "no memory for a request");
-    }
-    int rc = endpoint_s3_place(&c->site.endpoints[AWS_S3], c->path_style, s3_bucket_of(c, bucket), key, &call->place, e);
-    if (rc != 0) {
-        aws_call_free(call);
-        return rc;
+        return rc ? rc : err_set(e, ERR_MEMORY, 0, "no memory for a request");
     }
     *out = call;
     return 0;

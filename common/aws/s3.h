@@ -15,7 +15,10 @@ struct s3_put {
     int fd;                   /* the whole file from offset 0 by pread; stays open and the caller's until done() */
     int64_t bytes;
     uint32_t crc32c; /* of the file: sent as x-amz-checksum-crc32c, verified by S3 before it stores anything */
+    bool is_only_ours; /* the key names the instance: an object there that nobody may look at is this one's, and may be overwritten */
 };
+/* Nothing is overwritten while s3_if_none_match is set. What lies there already counts as a success when its size and content are this file's;
+ * otherwise ERR_AWS_OTHER_OBJECT. ERR_AWS_ENCRYPTION: S3 has stored it, but encrypted otherwise than was asked; the next attempt puts it again. */
 struct s3_put_result {
     int rc;         /* 0: S3 confirmed the whole object */
     struct err why; /* rc != 0 */

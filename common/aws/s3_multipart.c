@@ -9,48 +9,22 @@
  * not grow with the file. Part checksums combine into that of the whole: if it is not the receiver's, the disk has changed bytes, and the upload is not
  * completed. The completion carries the receiver's checksum as FULL_OBJECT, so S3 verifies the whole way from the network to the object.
  * After an error no more parts begin; those under way end first, because what they bring is kept. Which error means what for the instance is the
- * stage's decision; here only an upload that can never be completed is aborted: S3 found another whole than its parts make, or lost a part.
- * Sources: S3 API, pages of the operations; "Checking object integrity": full-object checksums of multipart uploads; CompleteMultipartUpload may answer
+ * stage's decision; here only an upload that can never be completed is aborted: S3 found another whole than its parts make, lost a part, or encrypts
+ * otherwise than was asked. With s3_if_none_match the completion overwrites nothing: on 412 HeadObject tells whether what lies there is this image (an
+ * earlier completion, not answered), by its CRC-32C or, where S3 has none, by the ETag that our parts make; the upload is aborted in both cases.
+ * 409 ConditionalRequestConflict asks for a new upload. Sources: S3 API, pages of the operations; "Checking object integrity": full-object checksums of multipart uploads; CompleteMultipartUpload may answer
  * 200 and then an error.
  */
 #include "common/aws/errors.h"
-#include "common/aws/internal.h"
-#include "common/aws/multipart.h"
+#include "common/aws/multipart_job.h"
 #include "common/runtime/crc32c.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { LISTING_BYTES = 4 << 20, ANSWER_BYTES = 65536 };
-
-struct job {
-    struct aws_client *client;
-    s3_put_done done;
-    s3_multipart_keep keep;
-    void (*progress)(void *ctx);
-    void *ctx;
-    int fd, parallel;
-    int64_t bytes;
-    uint32_t crc32c, whole_crc32c;
-    EVP_MD_CTX *whole;
-    struct endpoint_place place;
-    char upload_id[S3_UPLOAD_ID_SIZE];
-    struct multipart_plan plan;
-    struct multipart_part *parts;
-    struct s3_hash hash;
-    int next;    /* the part to be hashed next, or being hashed */
-    int pending; /* calls under way, and the hash */
-    bool is_hashing, is_sending; /* sending: the upload exists, parts may go */
-    bool is_gone;                /* NoSuchUpload */
-    bool was_restarted, must_abort, has_ended;
-    int64_t began_ms;
-    struct s3_put_result result;
-};
-
-typedef void (*job_step)(struct job *job, int number, struct aws_answer *a);
 
 struct step_call { /* what a call under way leads back to */
     struct job *job;
@@ -97,7 +71,7 @@ static void finish(struct job *job)
     job_free(job);
 }
 
-static void fail(struct job *job, int rc, const struct err *why)
+void job_fail(struct job *job, int rc, const struct err *why)
 {
     if (job->result.rc == 0) {
         job->result.rc = rc;
@@ -107,12 +81,12 @@ static void fail(struct job *job, int rc, const struct err *why)
 }
 
 /* An answer that is an error. True if it was one. */
-static bool has_failed(struct job *job, const struct aws_answer *a)
+bool job_has_failed(struct job *job, const struct aws_answer *a)
 {
     if (a->rc != 0 && (strcmp(a->code, "NoSuchUpload") == 0 || strcmp(a->code, "NoSuchKey") == 0)) { /* some servers say the second */
         job->is_gone = true;
     } else if (a->rc != 0) {
-        fail(job, a->rc, &a->why);
+        job_fail(job, a->rc, &a->why);
     }
     return a->rc != 0;
 }
@@ -128,11 +102,10 @@ static void on_answer(void *ctx, struct aws_answer *a)
     advance(job);
 }
 
-static struct aws_call *call_new(struct job *job, const char *operation, const char *method)
+struct aws_call *job_call_new(struct job *job, const char *operation, const char *method)
 {
-    struct aws_call *call = aws_call_new(job->client, AWS_S3, operation, method);
+    struct aws_call *call = s3_call_new(job->client, operation, method, &job->place);
     if (call) {
-        call->place = job->place;
         call->response_max = ANSWER_BYTES;
         call->abandon = abandon_call;
     }
@@ -140,37 +113,37 @@ static struct aws_call *call_new(struct job *job, const char *operation, const c
 }
 
 /* rc: of preparing the call. Takes it. */
-static void begin(struct job *job, struct aws_call *call, int rc, int number, job_step step)
+void job_begin(struct job *job, struct aws_call *call, int rc, int number, job_step step)
 {
     struct err why = {0};
     struct step_call *s = call && rc == 0 ? malloc(sizeof *s) : NULL;
     if (!s) {
         aws_call_free(call);
         rc = rc ? err_set(&why, rc, 0, "a request for a part cannot be made") : err_set(&why, ERR_MEMORY, 0, "no memory for a request");
-        fail(job, rc, &why);
+        job_fail(job, rc, &why);
         return;
     }
     *s = (struct step_call){job, step, number};
     rc = aws_begin(job->client, call, on_answer, s, &why);
     if (rc != 0) {
         free(s);
-        fail(job, rc, &why);
+        job_fail(job, rc, &why);
         return;
     }
     job->pending++;
 }
 
-static int add_upload(struct job *job, struct aws_call *call)
+int job_add_upload(struct job *job, struct aws_call *call)
 {
     return call ? aws_call_query(call, "uploadId", job->upload_id) : ERR_MEMORY;
 }
 
-static void keep(struct job *job, const char *upload_id)
+void job_keep(struct job *job, const char *upload_id)
 {
     struct err why = {0};
     int rc = job->keep(job->ctx, upload_id, &why);
     if (rc != 0) {
-        fail(job, rc, &why);
+        job_fail(job, rc, &why);
     }
 }
 
@@ -180,29 +153,36 @@ static void on_create(struct job *job, int number, struct aws_answer *a)
 {
     struct err why = {0};
     (void)number;
-    if (has_failed(job, a)) {
+    if (job_has_failed(job, a)) {
         return;
     }
     int rc = multipart_created_read(a->http->body, a->http->body_bytes, job->upload_id, &why);
     if (rc != 0) {
-        fail(job, rc, &why);
+        job_fail(job, rc, &why);
         return;
     }
-    keep(job, job->upload_id);
+    rc = s3_check_encryption(job->client, "CreateMultipartUpload", a->http, &why);
+    if (rc != 0) { /* before anything lies there otherwise than was asked */
+        job_fail(job, rc, &why);
+        job->must_abort = true;
+        return;
+    }
+    job_keep(job, job->upload_id);
     job->must_abort = job->result.rc != 0; /* nobody would know of it */
     job->is_sending = job->result.rc == 0;
 }
 
-static void create(struct job *job)
+void job_create(struct job *job)
 {
-    struct aws_call *call = call_new(job, "CreateMultipartUpload", "POST");
+    struct aws_call *call = job_call_new(job, "CreateMultipartUpload", "POST");
     int rc = call ? aws_call_query(call, "uploads", "") : 0;
     if (call) {
         aws_call_header(call, "x-amz-checksum-algorithm", "CRC32C");
         aws_call_header(call, "x-amz-checksum-type", "FULL_OBJECT");
         aws_call_header(call, "content-type", "application/dicom");
+        s3_add_options(job->client, call);
     }
-    begin(job, call, rc, 0, on_create);
+    job_begin(job, call, rc, 0, on_create);
 }
 
 static void list(struct job *job, int marker);
@@ -216,7 +196,7 @@ static void on_list(struct job *job, int marker, struct aws_answer *a)
         job->is_sending = true;
         return;
     }
-    if (has_failed(job, a)) {
+    if (job_has_failed(job, a)) {
         return;
     }
     int rc = multipart_page_read(a->http->body, a->http->body_bytes, job->parts, job->plan.count, &page, &why);
@@ -224,7 +204,7 @@ static void on_list(struct job *job, int marker, struct aws_answer *a)
         rc = err_set(&why, ERR_PROTOCOL, 0, "S3 ListParts: the listing does not go on after part %d", marker);
     }
     if (rc != 0) {
-        fail(job, rc, &why);
+        job_fail(job, rc, &why);
     } else if (page.truncated) {
         list(job, page.next_marker);
     } else {
@@ -235,14 +215,14 @@ static void on_list(struct job *job, int marker, struct aws_answer *a)
 static void list(struct job *job, int marker)
 {
     char text[16];
-    struct aws_call *call = call_new(job, "ListParts", "GET");
-    int rc = add_upload(job, call);
+    struct aws_call *call = job_call_new(job, "ListParts", "GET");
+    int rc = job_add_upload(job, call);
     (void)snprintf(text, sizeof text, "%d", marker);
     rc = rc || marker == 0 ? rc : aws_call_query(call, "part-number-marker", text);
     if (call) {
         call->response_max = LISTING_BYTES;
     }
-    begin(job, call, call ? rc : 0, marker, on_list);
+    job_begin(job, call, call ? rc : 0, marker, on_list);
 }
 
 /* ---- parts ------------------------------------------------------------------------------------------------------------------------ */
@@ -254,13 +234,13 @@ static void on_part(struct job *job, int number, struct aws_answer *a)
     char etag[80];
     char theirs[16];
     uint32_t crc;
-    if (has_failed(job, a)) {
+    if (job_has_failed(job, a)) {
         return;
     }
     if (!http_header(a->http, "etag", etag, sizeof etag) || strlen(etag) >= sizeof part->etag || !etag[0]) {
-        fail(job, err_set(&why, ERR_PROTOCOL, 0, "S3 UploadPart: the answer has no ETag (request %s)", a->request_id), &why);
+        job_fail(job, err_set(&why, ERR_PROTOCOL, 0, "S3 UploadPart: the answer has no ETag (request %s)", a->request_id), &why);
     } else if (http_header(a->http, "x-amz-checksum-crc32c", theirs, sizeof theirs) && (!s3_crc_read(theirs, &crc) || crc != part->crc32c)) {
-        fail(job, err_set(&why, ERR_AWS_CHECKSUM, 0, "S3 UploadPart: part %d was answered with another checksum than it has (request %s)", number,
+        job_fail(job, err_set(&why, ERR_AWS_CHECKSUM, 0, "S3 UploadPart: part %d was answered with another checksum than it has (request %s)", number,
                           a->request_id), &why);
     } else {
         s3_plain_etag(etag, part->etag, sizeof part->etag);
@@ -275,10 +255,10 @@ static void send_part(struct job *job, int number)
 {
     char text[16];
     struct multipart_part *part = &job->parts[number - 1];
-    struct aws_call *call = call_new(job, "UploadPart", "PUT");
+    struct aws_call *call = job_call_new(job, "UploadPart", "PUT");
     (void)snprintf(text, sizeof text, "%d", number);
     int rc = call ? aws_call_query(call, "partNumber", text) : 0;
-    rc = rc || !call ? rc : add_upload(job, call);
+    rc = rc || !call ? rc : job_add_upload(job, call);
     if (call) {
         s3_crc_text(part->crc32c, text);
         aws_call_header(call, "x-amz-checksum-crc32c", "%s", text);
@@ -287,7 +267,7 @@ static void send_part(struct job *job, int number)
         call->fd_from = multipart_part_from(&job->plan, number);
         call->fd_bytes = multipart_part_bytes(&job->plan, job->bytes, number);
     }
-    begin(job, call, rc, number, on_part);
+    job_begin(job, call, rc, number, on_part);
 }
 
 static void on_hash(void *ctx, int rc, const struct err *why)
@@ -296,7 +276,7 @@ static void on_hash(void *ctx, int rc, const struct err *why)
     job->pending--;
     job->is_hashing = false;
     if (rc != 0) {
-        fail(job, rc, why);
+        job_fail(job, rc, why);
         advance(job);
         return;
     }
@@ -327,157 +307,11 @@ static void hash_next(struct job *job)
                                  .ctx = job};
     int rc = s3_hash_begin(job->client, &job->hash, &why);
     if (rc != 0) {
-        fail(job, rc, &why);
+        job_fail(job, rc, &why);
         return;
     }
     job->is_hashing = true;
     job->pending++;
-}
-
-/* ---- complete ------------------------------------------------------------------------------------------------------------------------ */
-
-/* The object is there; only its name for this content was not told. */
-static void on_etag(struct job *job, int number, struct aws_answer *a)
-{
-    char etag[80];
-    (void)number;
-    if (a->rc == 0 && http_header(a->http, "etag", etag, sizeof etag)) {
-        s3_plain_etag(etag, job->result.etag, sizeof job->result.etag);
-    }
-}
-
-static void head(struct job *job, job_step step)
-{
-    struct aws_call *call = call_new(job, "HeadObject", "HEAD");
-    if (call) {
-        aws_call_header(call, "x-amz-checksum-mode", "ENABLED");
-    }
-    begin(job, call, 0, 0, step);
-}
-
-static void on_complete(struct job *job, int number, struct aws_answer *a)
-{
-    struct multipart_completed said;
-    struct err why = {0};
-    int rc = a->rc;
-    (void)number;
-    (void)snprintf(job->result.request_id, sizeof job->result.request_id, "%s", a->request_id);
-    if (rc == 0) {
-        rc = multipart_completed_read(a->http->body, a->http->body_bytes, &said, &why);
-        if (rc != 0) {
-            fail(job, rc, &why);
-            return;
-        }
-        if (!said.error.code[0]) {
-            if (said.has_crc32c && said.crc32c != job->crc32c) {
-                fail(job, err_set(&why, ERR_AWS_CHECKSUM, 0, "S3 CompleteMultipartUpload: answered with another checksum than was received (request %s)",
-                                  a->request_id), &why);
-                return;
-            }
-            (void)snprintf(job->result.etag, sizeof job->result.etag, "%s", said.etag);
-            job->has_ended = true;
-            if (!said.etag[0]) {
-                head(job, on_etag);
-            }
-            return;
-        }
-        (void)snprintf(a->code, sizeof a->code, "%s", said.error.code);
-        a->rc = aws_error_code(a->http->status, said.error.code);
-        (void)err_set(&a->why, a->rc, 0, "S3 CompleteMultipartUpload: 200, and then %s: %.150s (request %s)", said.error.code, said.error.message,
-                      a->request_id);
-    }
-    (void)has_failed(job, a);
-    job->must_abort = !job->is_gone && (a->rc == ERR_AWS_CHECKSUM || a->rc == ERR_AWS_NO_UPLOAD);
-}
-
-static void complete(struct job *job)
-{
-    struct err why = {0};
-    char crc[12];
-    if (job->whole_crc32c != job->crc32c) {
-        fail(job, err_set(&why, ERR_SPOOL_DAMAGED, 0, "the spool file has another CRC-32C than was received"), &why);
-        return;
-    }
-    int rc = s3_hash_hex(job->whole, job->result.sha256, &why);
-    if (rc != 0) {
-        fail(job, rc, &why);
-        return;
-    }
-    struct aws_call *call = call_new(job, "CompleteMultipartUpload", "POST");
-    if (call) {
-        s3_crc_text(job->crc32c, crc);
-        rc = add_upload(job, call);
-        aws_call_header(call, "content-type", "application/xml");
-        aws_call_header(call, "x-amz-checksum-crc32c", "%s", crc);
-        aws_call_header(call, "x-amz-checksum-type", "FULL_OBJECT");
-        call->body = multipart_list_write(job->parts, job->plan.count, &call->body_bytes);
-        if (call->body) {
-            sigv4_sha256_hex(call->body, call->body_bytes, call->payload_hash);
-        } else {
-            rc = ERR_MEMORY;
-        }
-    }
-    begin(job, call, rc, 0, on_complete);
-}
-
-/* ---- the upload is gone, or must go ---------------------------------------------------------------------------------------------------- */
-
-static int restart(struct job *job, struct err *e)
-{
-    memset(job->parts, 0, (size_t)job->plan.count * sizeof *job->parts);
-    job->upload_id[0] = '\0';
-    job->next = 1;
-    job->whole_crc32c = 0;
-    job->result.kept_count = 0;
-    job->is_sending = false;
-    return EVP_DigestInit_ex(job->whole, EVP_sha256(), NULL) == 1 ? 0 : err_set(e, ERR_MEMORY, 0, "SHA-256");
-}
-
-static void on_head(struct job *job, int number, struct aws_answer *a)
-{
-    char text[80];
-    uint32_t crc;
-    struct err why = {0};
-    (void)number;
-    if (a->rc != 0 && a->rc != ERR_AWS_NOT_FOUND && a->rc != ERR_AWS_DENIED) { /* nobody knows: the next attempt asks again */
-        fail(job, a->rc, &a->why);
-        return;
-    }
-    if (a->rc == 0 && http_header(a->http, "x-amz-checksum-crc32c", text, sizeof text) && s3_crc_read(text, &crc) && crc == job->crc32c &&
-        http_header(a->http, "content-length", text, sizeof text) && strtoll(text, NULL, 10) == job->bytes) {
-        (void)http_header(a->http, "etag", text, sizeof text);
-        s3_plain_etag(text, job->result.etag, sizeof job->result.etag);
-        (void)snprintf(job->result.request_id, sizeof job->result.request_id, "%s", a->request_id);
-        job->has_ended = true;
-        return;
-    }
-    keep(job, "");
-    if (job->result.rc == 0 && job->was_restarted) {
-        fail(job, err_set(&why, ERR_AWS_NO_UPLOAD, 0, "S3 has lost the multipart upload twice in one attempt"), &why);
-    }
-    int rc = restart(job, &why);
-    if (rc != 0) {
-        fail(job, rc, &why);
-    }
-    job->was_restarted = true;
-    if (job->result.rc == 0) {
-        create(job);
-    }
-}
-
-static void on_abort(struct job *job, int number, struct aws_answer *a)
-{
-    (void)number;
-    if (a->rc == 0 || a->rc == ERR_AWS_NO_UPLOAD) {
-        keep(job, ""); /* the error that led here stays the one that is told */
-    }
-}
-
-static void begin_abort(struct job *job)
-{
-    struct aws_call *call = call_new(job, "AbortMultipartUpload", "DELETE");
-    int rc = add_upload(job, call);
-    begin(job, call, call ? rc : 0, 0, on_abort);
 }
 
 /* After every event: what is next? Ends the job when nothing is. */
@@ -490,20 +324,32 @@ static void advance(struct job *job)
         }
         return;
     }
+    if (job->is_ours_there && job->pending == 0) {
+        if (job->must_abort) {
+            job->must_abort = false;
+            job_abort(job);
+        }
+        if (job->pending == 0) {
+            job->has_ended = true;
+            job->result.rc = 0;
+            finish(job);
+        }
+        return;
+    }
     if (job->result.rc == 0 && job->is_gone && job->pending == 0) {
         job->is_gone = false;
         job->is_sending = false;
-        head(job, on_head);
+        job_look_for_object(job);
     } else if (job->result.rc == 0 && !job->is_gone && job->is_sending) {
         if (!job->is_hashing && job->next <= job->plan.count && job->pending < job->parallel) {
             hash_next(job);
         } else if (job->pending == 0 && job->next > job->plan.count) {
-            complete(job);
+            job_complete(job);
         }
     }
     if (job->result.rc != 0 && job->must_abort && job->pending == 0) {
         job->must_abort = false;
-        begin_abort(job);
+        job_abort(job);
     }
     if (job->pending == 0) {
         finish(job);
@@ -529,20 +375,21 @@ int s3_multipart_begin(struct aws_client *c, const struct s3_multipart *m, s3_pu
     job->ctx = ctx;
     job->fd = m->put.fd;
     job->parallel = m->parallel;
+    job->is_only_ours = m->put.is_only_ours;
     job->bytes = m->put.bytes;
     job->crc32c = m->put.crc32c;
     job->plan = plan;
     job->began_ms = clock_mono_ms();
     job->parts = calloc((size_t)plan.count, sizeof *job->parts);
     job->whole = EVP_MD_CTX_new();
-    rc = job->parts && job->whole ? restart(job, e) : err_set(e, ERR_MEMORY, 0, "no memory for a transfer");
+    rc = job->parts && job->whole ? job_restart(job, e) : err_set(e, ERR_MEMORY, 0, "no memory for a transfer");
     rc = rc ? rc : endpoint_s3_place(&c->site.endpoints[AWS_S3], c->path_style, s3_bucket_of(c, m->put.bucket), m->put.key, &job->place, e);
     if (rc == 0) {
         (void)snprintf(job->upload_id, sizeof job->upload_id, "%s", id);
         if (id[0]) {
             list(job, 0);
         } else {
-            create(job);
+            job_create(job);
         }
         rc = job->result.rc;
         if (rc != 0 && e) {

@@ -202,6 +202,27 @@
       "AWS region; empty: that of the profile, else that of the EC2 instance")                                         \
     X(CFG_DICOM_BUCKET, "dicom_bucket", "DICOM_BUCKET", TEXT, "", 0, 63, "bucket", "S3 bucket for the images")         \
     X(CFG_S3_PREFIX, "s3_prefix", "", TEXT, "storescp", 1, 200, "prefix", "key prefix of all batches")                 \
+    X(CFG_S3_KEY_TEMPLATE, "s3_key_template", "", TEXT, "{prefix}/{batch}/{id}.dcm", 1, 900, "template",               \
+      "the key of an image's object, made of {prefix} {batch} {id} {study} {series} {sop} {class} {modality} "         \
+      "{calling_ae} {called_ae} {yyyy} {mm} {dd} {time}; for HealthImaging it begins with {prefix}/{batch}/ and "      \
+      "ends with {id}.dcm")                                                                                            \
+    X(CFG_S3_IF_NONE_MATCH, "s3_if_none_match", "", BOOL, "true", 0, 0, "",                                            \
+      "never overwrite an object of S3 (If-None-Match); false only for servers that do not know it")                   \
+    X(CFG_S3_ENCRYPTION, "s3_encryption", "", TEXT, "none", 1, 16, "none|AES256|aws:kms|aws:kms:dsse",                 \
+      "encryption to ask S3 for; none: the bucket's own default")                                                      \
+    X(CFG_S3_KMS_KEY, "s3_kms_key", "", TEXT, "", 0, 2048, "key",                                                      \
+      "KMS key id, ARN or alias for s3_encryption = aws:kms and aws:kms:dsse; empty: the account's key for S3")        \
+    X(CFG_S3_KMS_CONTEXT, "s3_kms_context", "", TEXT, "", 0, 2000, "JSON",                                             \
+      "encryption context for KMS, a JSON object of texts; it is written to the account's audit log: no patient data") \
+    X(CFG_S3_BUCKET_KEY, "s3_bucket_key", "", TEXT, "unset", 1, 8, "unset|true|false",                                 \
+      "an S3 bucket key (fewer requests to KMS) with s3_encryption = aws:kms; unset: as the bucket has it")            \
+    X(CFG_S3_EXPECTED_OWNER, "s3_expected_owner", "", TEXT, "", 0, 12, "account",                                      \
+      "account that owns the buckets; S3 refuses every request to a bucket of somebody else; empty: not checked")      \
+    X(CFG_S3_STORAGE_CLASS, "s3_storage_class", "", TEXT, "none", 1, 24,                                               \
+      "none|STANDARD|REDUCED_REDUNDANCY|STANDARD_IA|ONEZONE_IA|INTELLIGENT_TIERING|GLACIER|DEEP_ARCHIVE|OUTPOSTS|GLACIER_IR|SNOW|EXPRESS_ONEZONE|FSX_OPENZFS|FSX_ONTAP|AWS_BACKUP_WARM|AWS_BACKUP_LOW_COST_WARM",                \
+      "storage class of the images; none: S3's default. HealthImaging cannot read GLACIER and DEEP_ARCHIVE")           \
+    X(CFG_S3_TAGS, "s3_tags", "", TEXT, "", 0, 4000, "list",                                                           \
+      "tags of every object, KEY=VALUE separated by commas, at most 10 (needs s3:PutObjectTagging)")                   \
     X(CFG_OUTPUT_BUCKET, "output_bucket", "", TEXT, "", 0, 63, "bucket",                                               \
       "S3 bucket for HealthImaging's results; empty: dicom_bucket")                                                    \
     X(CFG_OUTPUT_PREFIX, "output_prefix", "", TEXT, "storescp-results", 1, 200, "prefix", "key prefix of results")     \
@@ -323,6 +344,15 @@
     X(CFG_AWS_REGION)                                                                                                  \
     X(CFG_DICOM_BUCKET)                                                                                                \
     X(CFG_S3_PREFIX)                                                                                                   \
+    X(CFG_S3_KEY_TEMPLATE)                                                                                             \
+    X(CFG_S3_IF_NONE_MATCH)                                                                                            \
+    X(CFG_S3_ENCRYPTION)                                                                                               \
+    X(CFG_S3_KMS_KEY)                                                                                                  \
+    X(CFG_S3_KMS_CONTEXT)                                                                                              \
+    X(CFG_S3_BUCKET_KEY)                                                                                               \
+    X(CFG_S3_EXPECTED_OWNER)                                                                                           \
+    X(CFG_S3_STORAGE_CLASS)                                                                                            \
+    X(CFG_S3_TAGS)                                                                                                     \
     X(CFG_OUTPUT_BUCKET)                                                                                               \
     X(CFG_OUTPUT_PREFIX)                                                                                               \
     X(CFG_DATASTORE_ID)                                                                                                \

@@ -67,6 +67,12 @@ enum err_class {
     X(ERR_AWS_REJECTED, 49, "AWS_REJECTED", ERR_CLASS_REFUSE, "AWS refused the request as such")                       \
     X(ERR_AWS_REGION, 50, "AWS_REGION", ERR_CLASS_CONFIG, "the bucket is in another region: set aws_region")           \
     X(ERR_AWS_NO_UPLOAD, 51, "AWS_NO_UPLOAD", ERR_CLASS_RETRY_BACKOFF, "S3 does not know that multipart upload any more")  \
+    X(ERR_AWS_ENCRYPTION, 55, "AWS_ENCRYPTION", ERR_CLASS_CONFIG,                                                      \
+      "S3 encrypts otherwise than was asked: check s3_encryption and the bucket's policy")                             \
+    X(ERR_AWS_KMS, 56, "AWS_KMS", ERR_CLASS_CONFIG,                                                                    \
+      "KMS does not serve us: allow kms:GenerateDataKey and kms:Decrypt on s3_kms_key, and look whether it is enabled") \
+    X(ERR_AWS_OTHER_OBJECT, 57, "AWS_OTHER_OBJECT", ERR_CLASS_REFUSE,                                                  \
+      "another object lies under that key in S3; it was not overwritten")                                              \
     /* the validator's verdicts: err.text names tag and rule */                                                        \
     X(ERR_DICOM_UNREADABLE, 60, "DICOM_UNREADABLE", ERR_CLASS_REFUSE, "the data set cannot be read")                   \
     X(ERR_DICOM_TRUNCATED, 61, "DICOM_TRUNCATED", ERR_CLASS_REFUSE, "the data set ends inside an element")             \

@@ -108,7 +108,7 @@ int state_instance_known(struct state *s, const char *id, bool *releasable, stru
 
 #define CLAIM_COLUMNS                                                                                                  \
     " RETURNING id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"   \
-    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination"
+    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination, modality"
 
 /* One statement for each stage, the state as a literal: only then SQLite uses the partial index of that state. */
 static const char claim_received[] =
@@ -149,6 +149,7 @@ static void read_claim(sqlite3_stmt *q, struct state_instance *i)
     state_column(q, 19, i->sha256, sizeof i->sha256);
     i->deaths = sqlite3_column_int(q, 20);
     state_column(q, 21, i->destination, sizeof i->destination);
+    state_column(q, 22, i->modality, sizeof i->modality);
 }
 
 /* destination NULL: the validator's */
@@ -187,6 +188,7 @@ static int claim(struct state *s, const char *destination, struct state_instance
     if (q) {
         (void)sqlite3_reset(q);
     }
+    rc = rc || !destination ? rc : state_decide_keys(s, out, *count, e);
     rc = state_end(s, rc, e);
     if (rc != 0) {
         *count = 0;
@@ -297,7 +299,7 @@ int state_find_twin(struct state *s, const struct state_instance *claim, struct 
     sqlite3_stmt *q = state_prepare(
         s,
         "SELECT id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"
-        " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination "
+        " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination, modality "
         "FROM instance WHERE sop_instance_uid = ?1 AND id <> ?2 AND state IN ('validated', 'uploaded', 'importing', 'imported', 'stored') "
         "AND destination = ?6 "
         "ORDER BY (data_bytes = ?3 AND data_crc32c = ?4 AND transfer_syntax_uid = ?5) DESC, id LIMIT 1",
@@ -432,11 +434,6 @@ int state_validated(struct state *s, struct state_validation *v, size_t count, c
 
 /* ---- uploader ---------------------------------------------------------------------------------------------------------------- */
 
-void state_s3_key(const struct state_instance *claim, const char *prefix, char *buffer, size_t size)
-{
-    (void)snprintf(buffer, size, "%s/%s/%s.dcm", prefix, claim->batch[0] ? claim->batch : claim->study_uid, claim->r.id);
-}
-
 int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, struct err *e)
 {
     int64_t now = clock_wall_ms();
@@ -453,8 +450,9 @@ int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, stru
             rc = state_run(s, NULL, e,
                            "UPDATE instance SET s3_key = ?2, etag = ?3, sha256 = ?4, location = ?5, warning = CASE WHEN ?6 IS NULL THEN warning "
                            "WHEN warning IS NULL THEN ?6 ELSE warning || '; ' || ?6 END WHERE id = ?1",
-                           "teeeee", c->r.id, u[i].s3_key, u[i].etag, u[i].sha256, u[i].location, u[i].warning);
-            rc = rc ? rc : state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1 AND destination = ?2", "tt", u[i].s3_key, c->destination);
+                           "teeeee", c->r.id, c->s3_key, u[i].etag, u[i].sha256, u[i].location, u[i].warning);
+            rc = rc ? rc : state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1 AND destination = ?2 AND instance = ?3", "ttt", c->s3_key, c->destination,
+                                     c->r.id);
         } else if (rc == ERR_FENCED) {
             log_warning("upload_fenced", "instance=%s reason=\"another worker has it; the key is the same, nothing to do\"",
                         c->r.id);

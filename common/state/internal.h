@@ -25,6 +25,8 @@ struct state {
     int log_warned_frames; /* its length when it was last complained of, 0: not */
     int64_t checkpoint_at_ms; /* not before (monotonic) */
     uint64_t device, inode; /* of state.db when it was opened */
+    state_key_maker key_maker; /* state_make_keys() */
+    void *key_ctx;
     int64_t progress_version; /* state_progress(): PRAGMA data_version of the last look */
     /* prepared once per text, found by the address of the literal */
     struct {
@@ -74,6 +76,8 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
 int state_leave_batch(struct state *s, const char *id, struct err *e);
 /* Remembers that there is such a destination. Inside a transaction. */
 int state_destination_note(struct state *s, const char *name, int64_t now_ms, struct err *e);
+/* Decides the keys of claims that have none, by the maker that was set. Inside the transaction of the claim. */
+int state_decide_keys(struct state *s, struct state_instance *claims, size_t count, struct err *e);
 /* Takes a token from the data store's bucket of starts, and for a new job looks at the running ones too. *wait_ms as in state_batch_starting().
  * Inside a transaction that must be committed in both cases. */
 int state_take_start(struct state *s, const char *datastore_id, const struct state_start_limits *limits, bool new_job, int64_t now_ms,

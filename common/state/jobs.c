@@ -222,7 +222,6 @@ static int settle_unexpected(struct state *s, const struct state_batch *b, const
     int64_t seen = 0;
     int64_t failed_here = 0;
     char note[300];
-    char key[640];
     int rc = state_number(s, &seen, 1, e,
                           "SELECT EXISTS (SELECT 1 FROM event WHERE instance = ?1 AND batch = ?2 AND (from_state = 'importing' OR code = 'UNEXPECTED_RESULT')) "
                           "FROM instance WHERE id = ?1",
@@ -248,9 +247,7 @@ static int settle_unexpected(struct state *s, const struct state_batch *b, const
     }
     if (rc == 0 && imported && failed_here) {
         rc = import_instance(s, r, "failed", "its object stood in S3 although its upload counted as failed", now, e);
-        const char *slash = strrchr(b->s3_key, '/'); /* every key of a batch has the same prefix */
-        (void)snprintf(key, sizeof key, "%.*s/%s.dcm", slash ? (int)(slash - b->s3_key) : 0, b->s3_key, r->id);
-        rc = rc ? rc : state_run(s, NULL, e, "UPDATE instance SET job_id = ?2, s3_key = ?3 WHERE id = ?1", "tte", r->id, b->job_id, slash ? key : "");
+        rc = rc ? rc : state_run(s, NULL, e, "UPDATE instance SET job_id = ?2 WHERE id = ?1", "tt", r->id, b->job_id); /* its key is decided since its upload */
     }
     log_warning("unexpected_result", "instance=%s batch=%s job=%s imported=%s remedy=\"storescpctl why %s\"", r->id, b->id, b->job_id,
                 imported ? "yes" : "no", r->id);

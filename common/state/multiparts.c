@@ -8,10 +8,10 @@
 
 #include <string.h>
 
-int state_multipart_find(struct state *s, const char *destination, const char *s3_key, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e)
+int state_multipart_find(struct state *s, const struct state_instance *claim, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e)
 {
-    sqlite3_stmt *q = state_prepare(s, "SELECT upload_id FROM multipart WHERE s3_key = ?1 AND destination = ?2", e);
-    if (!q || state_bind(q, "tt", s3_key, destination) != 0) {
+    sqlite3_stmt *q = state_prepare(s, "SELECT upload_id FROM multipart WHERE s3_key = ?1 AND destination = ?2 AND instance = ?3", e);
+    if (!q || state_bind(q, "ttt", claim->s3_key, claim->destination, claim->r.id) != 0) {
         return ERR_DATABASE;
     }
     int step = sqlite3_step(q);
@@ -26,7 +26,7 @@ int state_multipart_find(struct state *s, const char *destination, const char *s
     return rc;
 }
 
-int state_multipart_keep(struct state *s, const struct state_instance *claim, const char *s3_key, const char *upload_id, struct err *e)
+int state_multipart_keep(struct state *s, const struct state_instance *claim, const char *upload_id, struct err *e)
 {
     int changed = 0;
     int rc = state_begin(s, e);
@@ -37,13 +37,15 @@ int state_multipart_keep(struct state *s, const struct state_instance *claim, co
         rc = state_run(s, &changed, e,
                        "INSERT INTO multipart (s3_key, destination, instance, batch, upload_id, began_ms) SELECT ?1, destination, id, batch, ?2, ?3 FROM instance "
                        "WHERE id = ?4 AND token = ?5 AND owner = ?6 AND state = 'validated' "
-                       "ON CONFLICT (s3_key, destination) DO UPDATE SET instance = excluded.instance, batch = excluded.batch, upload_id = excluded.upload_id, began_ms = excluded.began_ms, next_attempt_ms = 0",
-                       "ttitit", s3_key, upload_id, clock_wall_ms(), claim->r.id, claim->token, s->worker);
+                       "ON CONFLICT (s3_key, destination, instance) DO UPDATE SET batch = excluded.batch, upload_id = excluded.upload_id, began_ms = excluded.began_ms, "
+                       "next_attempt_ms = 0",
+                       "ttitit", claim->s3_key, upload_id, clock_wall_ms(), claim->r.id, claim->token, s->worker);
         rc = rc == 0 && changed == 0 ? err_set(e, ERR_FENCED, 0, "another worker has the instance") : rc;
     } else {
         rc = state_run(s, NULL, e,
-                       "DELETE FROM multipart WHERE s3_key = ?1 AND destination = ?5 AND EXISTS (SELECT 1 FROM instance WHERE id = ?2 AND token = ?3 AND owner = ?4)",
-                       "ttitt", s3_key, claim->r.id, claim->token, s->worker, claim->destination);
+                       "DELETE FROM multipart WHERE s3_key = ?1 AND destination = ?5 AND instance = ?2 AND EXISTS (SELECT 1 FROM instance WHERE id = ?2 AND "
+                       "token = ?3 AND owner = ?4)",
+                       "ttitt", claim->s3_key, claim->r.id, claim->token, s->worker, claim->destination);
     }
     return state_end(s, rc, e);
 }
@@ -53,7 +55,7 @@ int state_multipart_leftover(struct state *s, const char *destination, struct st
     sqlite3_stmt *q = state_prepare(s,
                                     "SELECT m.s3_key, m.destination, m.instance, m.upload_id FROM multipart m LEFT JOIN instance i ON i.id = m.instance "
                                     "WHERE m.destination = ?2 AND m.next_attempt_ms <= ?1 AND (i.id IS NULL OR i.state <> 'validated' OR i.batch IS NOT m.batch "
-                                    "OR i.destination <> m.destination) LIMIT 1",
+                                    "OR i.destination <> m.destination OR i.s3_key <> m.s3_key) LIMIT 1",
                                     e);
     *found = false;
     if (!q || state_bind(q, "it", clock_wall_ms(), destination) != 0) {

@@ -76,8 +76,8 @@ static int retry_one(struct state *s, const struct refused *r, bool accept, int6
                        "accept_other_content) WHERE id = ?1",
                        "ti", r->id, (int64_t)accept);
     }
-    if (rc == 0 && upload && r->has_batch) { /* else its destination imports nothing */
-        rc = state_assign_batch(s, r->id, r->study, r->bytes, &whole_job, now, batch, e);
+    if (rc == 0 && upload) { /* under a key that is decided anew */
+        rc = r->has_batch ? state_assign_batch(s, r->id, r->study, r->bytes, &whole_job, now, batch, e) : state_leave_batch(s, r->id, e);
     }
     return rc;
 }

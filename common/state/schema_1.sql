@@ -75,7 +75,7 @@ BEGIN SELECT RAISE(ABORT, 'illegal transition of an instance; see docs/states.md
 -- Multipart uploads that S3 keeps open for us: written before the first part, gone when S3 has the object or has forgotten the upload.
 CREATE TABLE multipart (
   s3_key TEXT NOT NULL, destination TEXT NOT NULL, instance TEXT NOT NULL, batch TEXT, upload_id TEXT NOT NULL, began_ms INTEGER NOT NULL,
-  next_attempt_ms INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (s3_key, destination)) STRICT;
+  next_attempt_ms INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (s3_key, destination, instance)) STRICT;
 
 -- Every destination that an image or batch ever had: storescp.conf may have lost it meanwhile.
 CREATE TABLE destination (name TEXT PRIMARY KEY, first_ms INTEGER NOT NULL DEFAULT 0) STRICT;

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STATE_ID_SIZE = 27, STATE_UID_SIZE = 72, STATE_WORKER_SIZE = 64, STATE_CLAIM_MAX = 256, STATE_DESTINATION_SIZE = 33 };
+enum { STATE_ID_SIZE = 27, STATE_UID_SIZE = 72, STATE_WORKER_SIZE = 64, STATE_CLAIM_MAX = 256, STATE_DESTINATION_SIZE = 33, STATE_KEY_SIZE = 1025 };
 #define STATE_DESTINATION_DEFAULT "default"
 
 /* stages of work: what a worker claims */
@@ -86,8 +86,9 @@ struct state_instance {
     int attempts;
     int deaths; /* workers that died while they had it */
     char study_uid[STATE_UID_SIZE], series_uid[STATE_UID_SIZE];
+    char modality[20];
     char batch[STATE_ID_SIZE]; /* "" of a validated one: its destination imports nothing */
-    char s3_key[512];
+    char s3_key[STATE_KEY_SIZE]; /* "" until an uploader has claimed it: state_make_keys() */
     char sha256[65];
     char destination[STATE_DESTINATION_SIZE]; /* the validator decides it: before it looks for a twin */
 };
@@ -140,12 +141,16 @@ struct state_validation {
  * compares those too). Another validator may have committed a twin since the comparison; then the verdict is VERDICT_AGAIN. */
 int state_validated(struct state *s, struct state_validation *v, size_t count, const struct state_batch_limits *limits,
                     struct err *e);
-/* Intent before effect: the key under which a claimed instance will be put; "<prefix>/<batch>/<id>.dcm", without a batch
- * "<prefix>/<study>/<id>.dcm". No write: derived. */
-void state_s3_key(const struct state_instance *claim, const char *prefix, char *buffer, size_t size);
+/* Intent before effect: the key under which an instance will be put is decided once, in the commit that claims it for the first upload, by make(), and
+ * stays what it is until the instance goes to another batch. batch_key: the key of another instance of its batch, "" if there is none yet: all of a batch
+ * lie in one folder. make() only computes; "": it needs none; an error of it undoes the claim. state_claim() for the uploader calls it. */
+typedef int (*state_key_maker)(void *ctx, const struct state_instance *claim, const char *batch_key, char key[STATE_KEY_SIZE], struct err *e);
+void state_make_keys(struct state *s, state_key_maker make, void *ctx);
+/* Another object lies under the key of this claim: it goes under that one instead, due at once; ends the claim. Not an attempt. */
+int state_key_changed(struct state *s, const struct state_instance *claim, const char *key, const struct err *why, struct err *e);
 struct state_uploaded {
-    const struct state_instance *claim;
-    char s3_key[512], etag[80], sha256[65];
+    const struct state_instance *claim; /* its s3_key is where the object is */
+    char etag[80], sha256[65];
     char location[1200]; /* of one without a batch: where it is to be found now (s3://bucket/key, an URL); evidence for people */
     char warning[256];   /* "" or what the server had to say about it */
     bool fenced; /* out */
@@ -155,13 +160,13 @@ int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, stru
 
 /* ---- multipart uploads (uploader) --------------------------------------------------------------------------------------- */
 enum { STATE_UPLOAD_ID_SIZE = 1025 };
-/* The upload that an earlier attempt began under that key of the destination; "" if none is known. */
-int state_multipart_find(struct state *s, const char *destination, const char *s3_key, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e);
+/* The upload that an earlier attempt began for this claim under its key; "" if none is known. */
+int state_multipart_find(struct state *s, const struct state_instance *claim, char upload_id[STATE_UPLOAD_ID_SIZE], struct err *e);
 /* Keeps the id, durable before the first part is sent; "": S3 has forgotten the upload. ERR_FENCED: the claim is not ours any more. state_uploaded()
  * forgets it in its own commit. */
-int state_multipart_keep(struct state *s, const struct state_instance *claim, const char *s3_key, const char *upload_id, struct err *e);
+int state_multipart_keep(struct state *s, const struct state_instance *claim, const char *upload_id, struct err *e);
 struct state_multipart {
-    char s3_key[512], destination[STATE_DESTINATION_SIZE], instance[STATE_ID_SIZE], upload_id[STATE_UPLOAD_ID_SIZE];
+    char s3_key[STATE_KEY_SIZE], destination[STATE_DESTINATION_SIZE], instance[STATE_ID_SIZE], upload_id[STATE_UPLOAD_ID_SIZE];
 };
 /* One at that destination that nobody will go on with: its instance is failed, dropped, in another batch, elsewhere, or uploaded under another key.
  * Costs the uploads that are open. */
@@ -181,7 +186,7 @@ struct state_batch {
     int error_code; /* of the last defer, 0 if none or none since the last call was announced */
     int64_t instance_count, bytes;
     int64_t uploaded_count; /* instances that are 'uploaded' in it now; fewer than instance_count: some have left it */
-    char s3_key[512]; /* of one instance of it: shows under which prefix they were put */
+    char s3_key[STATE_KEY_SIZE]; /* of one instance of it: shows under which prefix they were put */
     int64_t jobs_count; /* batches that are starting or running now, of all importers */
     /* of its import job; empty while CLOSED */
     char client_token[65];

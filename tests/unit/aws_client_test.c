@@ -135,7 +135,7 @@ static void a_put_on_the_wire(void **unused)
     has(head, "\r\nContent-Type: application/dicom\r\n");
     has(head, "\r\nContent-Length: 300000\r\n");
     has(head, "\r\nx-amz-security-token: sessiontoken\r\n");
-    has(head, "SignedHeaders=content-type;host;x-amz-checksum-crc32c;x-amz-content-sha256;x-amz-date;x-amz-security-token, Signature=");
+    has(head, "SignedHeaders=content-type;host;if-none-match;x-amz-checksum-crc32c;x-amz-content-sha256;x-amz-date;x-amz-security-token, Signature=");
     has(head, "/us-east-1/s3/aws4_request");
     assert_null(strcasestr(head, "expect:"));
     assert_null(strcasestr(head, "transfer-encoding"));

@@ -180,25 +180,29 @@ static void kept_until_uploaded_test(void **in)
     char id[STATE_UPLOAD_ID_SIZE] = "x";
     struct err e = {0};
     claim_one(f, "1.2.3", &claim);
-    assert_int_equal(state_multipart_find(f->uploader, "default", "k", id, &e), 0);
+    assert_int_equal(state_multipart_find(f->uploader, &claim, id, &e), 0);
     assert_string_equal(id, "");
-    assert_int_equal(state_multipart_keep(f->uploader, &claim, "k", "first", &e), 0);
-    assert_int_equal(state_multipart_keep(f->uploader, &claim, "k", "second", &e), 0);
-    assert_int_equal(state_multipart_find(f->importer, "default", "k", id, &e), 0);
+    assert_int_equal(state_multipart_keep(f->uploader, &claim, "first", &e), 0);
+    assert_int_equal(state_multipart_keep(f->uploader, &claim, "second", &e), 0);
+    assert_int_equal(state_multipart_find(f->importer, &claim, id, &e), 0);
     assert_string_equal(id, "second");
     assert_false(leftover(f, &m)); /* it is being worked on */
     /* who has lost the claim neither keeps nor forgets */
     struct state_instance old = claim;
+    struct state_instance older = claim;
+    (void)snprintf(older.s3_key, sizeof older.s3_key, "older/k");
     old.token--;
-    assert_int_equal(state_multipart_keep(f->uploader, &old, "k", "third", &e), ERR_FENCED);
-    assert_int_equal(state_multipart_keep(f->uploader, &old, "k", "", &e), 0);
-    assert_int_equal(state_multipart_find(f->uploader, "default", "k", id, &e), 0);
+    assert_int_equal(state_multipart_keep(f->uploader, &old, "third", &e), ERR_FENCED);
+    assert_int_equal(state_multipart_keep(f->uploader, &old, "", &e), 0);
+    assert_int_equal(state_multipart_find(f->uploader, &claim, id, &e), 0);
     assert_string_equal(id, "second");
-    /* 'uploaded' forgets it in its own commit; one under an older prefix is a leftover */
-    assert_int_equal(state_multipart_keep(f->uploader, &claim, "older/k", "old", &e), 0);
-    struct state_uploaded u = {.claim = &claim, .s3_key = "k"};
+    /* 'uploaded' forgets it in its own commit; one under another key is a leftover */
+    assert_int_equal(state_multipart_keep(f->uploader, &older, "old", &e), 0);
+    assert_true(leftover(f, &m));
+    assert_string_equal(m.s3_key, "older/k");
+    struct state_uploaded u = {.claim = &claim};
     assert_int_equal(state_uploaded(f->uploader, &u, 1, &e), 0);
-    assert_int_equal(state_multipart_find(f->uploader, "default", "k", id, &e), 0);
+    assert_int_equal(state_multipart_find(f->uploader, &claim, id, &e), 0);
     assert_string_equal(id, "");
     assert_true(leftover(f, &m));
     assert_string_equal(m.s3_key, "older/k");
@@ -221,7 +225,7 @@ static void given_up_test(void **in)
     struct err e = {0};
     struct err why = {.code = ERR_SPOOL_DAMAGED, .text = "damaged"};
     claim_one(f, "1.2.3", &claim);
-    assert_int_equal(state_multipart_keep(f->uploader, &claim, "k", "id", &e), 0);
+    assert_int_equal(state_multipart_keep(f->uploader, &claim, "id", &e), 0);
     assert_int_equal(state_refuse(f->uploader, &claim, &why, NULL, &e), 0);
     assert_true(leftover(f, &m)); /* failed */
     assert_int_equal(state_retry(f->uploader, claim.r.id, false, &count, &e), 0);
