@@ -1,5 +1,6 @@
 /*
  * s3_put - PutObject: the payload's SHA-256 first, in slices (s3_hash.c), then one signed PUT. See s3.h.
+ * Status 200 is not enough: the answer names our checksum, or, from servers that know none, an ETag and a request id.
  *
  * The hash has to stand in the signed head, so a file is read twice: for the hash (the page cache keeps it) and for the wire. S3 checks twice
  * before it stores: SHA-256 against what was read here, CRC-32C against what the receiver took from the network.
@@ -197,7 +198,12 @@ static int check_answer(struct s3_put_job *job, const struct http_response *http
         s3_plain_etag(etag, r->etag, sizeof r->etag);
     }
     s3_crc_text(job->crc32c, ours);
-    if (http_header(http, "x-amz-checksum-crc32c", theirs, sizeof theirs) && strcmp(theirs, ours) != 0) {
+    bool has_checksum = http_header(http, "x-amz-checksum-crc32c", theirs, sizeof theirs);
+    if (!has_checksum && (!r->etag[0] || !r->request_id[0])) { /* a proxy's own page is no word of S3, whatever its status */
+        return err_set(&r->why, ERR_NETWORK, 0, "S3 PutObject: %ld without checksum, ETag and request id: not S3 has answered, a proxy in between?",
+                       http->status);
+    }
+    if (has_checksum && strcmp(theirs, ours) != 0) {
         return err_set(&r->why, ERR_AWS_CHECKSUM, 0, "S3 PutObject: answered with the checksum %.12s instead of %s (request %s)", theirs, ours, r->request_id);
     }
     return s3_check_encryption(job->client, "PutObject", http, &r->why);

@@ -2,6 +2,7 @@
 #include "compose/local-aws/faults.h"
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +13,25 @@ struct faults {
     json_t *rules;
 };
 
-static const char *const actions[] = {"error",         "delay",      "hang",    "reset",        "reset_after", "wrong_etag", "wrong_checksum", "late_error",
-                                      "expired_token", "clock_skew", "job_failed", "server_error", "customer_error", "drop_result", "failure_reason"};
-static const char *const words[] = {"operation", "key", "times", "skip", "action", "status", "code", "message", "ms", "seconds", "partial", "reason", "seen"};
+/* Actions that are a mere yes. */
+static const struct {
+    const char *name;
+    size_t offset;
+} flags[] = {{"reset", offsetof(struct fault_effect, reset)},
+             {"reset_after", offsetof(struct fault_effect, reset_after)},
+             {"cut_answer", offsetof(struct fault_effect, cut_answer)},
+             {"strange_answer", offsetof(struct fault_effect, strange_answer)},
+             {"wrong_etag", offsetof(struct fault_effect, wrong_etag)},
+             {"wrong_checksum", offsetof(struct fault_effect, wrong_checksum)},
+             {"expired_token", offsetof(struct fault_effect, expired_token)},
+             {"server_error", offsetof(struct fault_effect, server_error)},
+             {"customer_error", offsetof(struct fault_effect, customer_error)},
+             {"drop_result", offsetof(struct fault_effect, drop_result)},
+             {"skip_file", offsetof(struct fault_effect, skip_file)},
+             {"strange_line", offsetof(struct fault_effect, strange_line)}};
+enum { FLAGS = sizeof flags / sizeof flags[0] };
+static const char *const actions[] = {"error", "delay", "hang", "late_error", "clock_skew", "job_failed", "slow_answer", "short_page", "failure_reason"};
+static const char *const words[] = {"operation", "key", "times", "skip", "action", "status", "code", "message", "ms", "seconds", "partial", "reason", "entries", "seen"};
 
 struct faults *faults_new(void)
 {
@@ -57,6 +74,16 @@ static json_int_t number_of(json_t *rule, const char *name, json_int_t otherwise
     return json_is_integer(n) ? json_integer_value(n) : otherwise;
 }
 
+/* Index into flags, FLAGS if the action is none of them. */
+static size_t flag_of(const char *action)
+{
+    size_t i = 0;
+    while (i < FLAGS && (!action || strcmp(flags[i].name, action) != 0)) {
+        i++;
+    }
+    return i;
+}
+
 static int check_rule(json_t *rule, struct err *e)
 {
     const char *name;
@@ -70,13 +97,14 @@ static int check_rule(json_t *rule, struct err *e)
         }
     }
     const char *action = string_of(rule, "action", NULL);
-    if (!is_among(action, actions, sizeof actions / sizeof actions[0])) {
+    if (flag_of(action) == FLAGS && !is_among(action, actions, sizeof actions / sizeof actions[0])) {
         return err_set(e, ERR_ARGUMENT, 0, "a rule's action is missing or unknown: %.40s", action ? action : "");
     }
     json_int_t ms = number_of(rule, "ms", 0);
     json_int_t status = number_of(rule, "status", 503);
-    if (ms < 0 || ms > MS_MAX || status < 400 || status > 599) {
-        return err_set(e, ERR_ARGUMENT, 0, "ms must be 0 to %d, status 400 to 599", MS_MAX);
+    json_int_t entries = number_of(rule, "entries", 1);
+    if (ms < 0 || ms > MS_MAX || status < 300 || status > 599 || entries < 1 || entries > 1000) {
+        return err_set(e, ERR_ARGUMENT, 0, "ms must be 0 to %d, status 300 to 599, entries 1 to 1000", MS_MAX);
     }
     return 0;
 }
@@ -124,7 +152,10 @@ static void apply(json_t *rule, struct fault_effect *out)
 {
     const char *action = string_of(rule, "action", "");
     int ms = (int)number_of(rule, "ms", 1000);
-    if (strcmp(action, "error") == 0) {
+    size_t flag = flag_of(action);
+    if (flag < FLAGS) {
+        *(bool *)((char *)out + flags[flag].offset) = true;
+    } else if (strcmp(action, "error") == 0) {
         out->status = (unsigned)number_of(rule, "status", 503);
         (void)snprintf(out->code, sizeof out->code, "%s", string_of(rule, "code", "ServiceUnavailable"));
         (void)snprintf(out->message, sizeof out->message, "%s", string_of(rule, "message", "ordered fault"));
@@ -136,6 +167,10 @@ static void apply(json_t *rule, struct fault_effect *out)
         out->delay_ms += ms;
     } else if (strcmp(action, "hang") == 0) {
         out->hang_ms = ms;
+    } else if (strcmp(action, "slow_answer") == 0) {
+        out->slow_ms = ms;
+    } else if (strcmp(action, "short_page") == 0) {
+        out->page = (int)number_of(rule, "entries", 1);
     } else if (strcmp(action, "clock_skew") == 0) {
         out->has_skew = true;
         out->clock_skew_s = (int)number_of(rule, "seconds", 3600);
@@ -143,18 +178,9 @@ static void apply(json_t *rule, struct fault_effect *out)
         out->job_failed = true;
         out->partial = json_is_true(json_object_get(rule, "partial"));
         (void)snprintf(out->message, sizeof out->message, "%s", string_of(rule, "message", "The import job failed: ordered fault"));
-    }
-    if (strcmp(action, "failure_reason") == 0) {
+    } else if (strcmp(action, "failure_reason") == 0) {
         out->failure_reason = (int)number_of(rule, "reason", 0x0110);
     }
-    out->reset = out->reset || strcmp(action, "reset") == 0;
-    out->reset_after = out->reset_after || strcmp(action, "reset_after") == 0;
-    out->wrong_etag = out->wrong_etag || strcmp(action, "wrong_etag") == 0;
-    out->wrong_checksum = out->wrong_checksum || strcmp(action, "wrong_checksum") == 0;
-    out->expired_token = out->expired_token || strcmp(action, "expired_token") == 0;
-    out->server_error = out->server_error || strcmp(action, "server_error") == 0;
-    out->customer_error = out->customer_error || strcmp(action, "customer_error") == 0;
-    out->drop_result = out->drop_result || strcmp(action, "drop_result") == 0;
 }
 
 void faults_match(struct faults *f, const char *operation, const char *key, struct fault_effect *out)

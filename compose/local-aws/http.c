@@ -125,6 +125,10 @@ static void apply_faults(struct request *r)
         auth_refuse_expired(r);
     } else if (f->status != 0) {
         answer_refuse(r, f->status, f->code, "%s", f->message);
+    } else if (f->strange_answer) {
+        r->status = 200;
+        answer_header(r, "Content-Type", "text/html");
+        text_add(&r->out, "<!DOCTYPE html><html><head><title>Welcome</title></head><body>Please accept the terms of use.</body></html>\n");
     }
 }
 
@@ -216,10 +220,57 @@ static void run(struct request *r)
 
 /* ---- the answer goes out --------------------------------------------------------------------------------------------------------- */
 
+/* A body that comes in pieces with pauses, or breaks off in the middle: a copy, because the request may end first. */
+struct drip {
+    int pause_ms; /* before each piece */
+    size_t piece, cut_at;
+    char content[];
+};
+enum { DRIPS = 10, CUT_LEAST = 64 };
+
+static ssize_t drip_read(void *cls, uint64_t position, char *buffer, size_t most)
+{
+    struct drip *d = cls;
+    if (position >= d->cut_at) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    size_t count = d->cut_at - (size_t)position;
+    count = count < d->piece ? count : d->piece;
+    count = count < most ? count : most;
+    (void)usleep((useconds_t)d->pause_ms * 1000);
+    memcpy(buffer, d->content + position, count);
+    return (ssize_t)count;
+}
+
+/* NULL: no memory, or the file cannot be read. */
+static struct MHD_Response *make_drip(struct request *r)
+{
+    size_t bytes = r->out_fd >= 0 ? (size_t)r->out_bytes : r->out.used;
+    size_t promised = r->effect.cut_answer && bytes < CUT_LEAST ? CUT_LEAST : bytes;
+    struct drip *d = calloc(1, sizeof *d + promised + 1);
+    if (!d || (r->out_fd >= 0 && pread(r->out_fd, d->content, bytes, (off_t)r->out_from) != (ssize_t)bytes)) {
+        free(d);
+        return NULL;
+    }
+    if (r->out_fd < 0 && bytes > 0) {
+        memcpy(d->content, r->out.bytes, bytes);
+    }
+    d->cut_at = r->effect.cut_answer ? bytes / 2 : promised;
+    d->piece = bytes / DRIPS + 1;
+    d->pause_ms = r->effect.slow_ms / DRIPS;
+    struct MHD_Response *response = MHD_create_response_from_callback(promised, d->piece, drip_read, d, free);
+    if (!response) {
+        free(d);
+    }
+    return response;
+}
+
 static enum MHD_Result send_answer(struct request *r)
 {
     struct MHD_Response *response;
-    if (r->out_fd >= 0 && r->status < 400) {
+    if (r->effect.cut_answer || r->effect.slow_ms > 0) {
+        response = make_drip(r);
+    } else if (r->out_fd >= 0 && r->status < 400) {
         response = MHD_create_response_from_fd_at_offset64((uint64_t)r->out_bytes, r->out_fd, (uint64_t)r->out_from);
         r->out_fd = -1; /* closed with the response */
     } else {

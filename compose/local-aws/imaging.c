@@ -79,17 +79,15 @@ bool imaging_may(struct request *r)
 
 int imaging_max_results(struct request *r)
 {
-    char number[16];
-    if (!request_query(r, "maxResults", number, sizeof number)) {
-        return 50;
-    }
+    char number[16] = "50";
     char *end;
+    (void)request_query(r, "maxResults", number, sizeof number);
     long n = strtol(number, &end, 10);
     if (*end || n < 1 || n > 50) {
         answer_refuse(r, 400, "ValidationException", "maxResults must be between 1 and 50");
         return 0;
     }
-    return (int)n;
+    return r->effect.page > 0 && n > r->effect.page ? r->effect.page : (int)n;
 }
 
 /* ---- StartDICOMImportJob -------------------------------------------------------------------------------------------------------- */

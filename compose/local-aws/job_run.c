@@ -109,6 +109,12 @@ static int import_file(struct run *x, const char *key, struct err *e)
     struct dicom_scan scan;
     struct import_place place;
     faults_match(x->app->faults, "ImportFile", key, &ordered);
+    if (ordered.skip_file) {
+        return 0;
+    }
+    if (ordered.strange_line) {
+        results_add_strange(&x->results);
+    }
     if (ordered.server_error) {
         results_add_failure(&x->results, key, "InternalServerException", "Internal server error", true, ordered.drop_result);
         return 0;

@@ -275,6 +275,7 @@ void s3_list_parts(struct request *r)
     (void)snprintf(word, sizeof word, "1000");
     (void)request_query(r, "max-parts", word, sizeof word);
     int left = atoi(word) < 1000 && atoi(word) > 0 ? atoi(word) : 1000;
+    left = r->effect.page > 0 && left > r->effect.page ? r->effect.page : left;
     int last = part;
     answer_xml(r, 200);
     text_add(&r->out, "<ListPartsResult xmlns=\"" S3_XMLNS "\">");

@@ -107,6 +107,15 @@ void results_add_import(struct results *x, const char *key, const struct dicom_s
     json_decref(warnings);
 }
 
+void results_add_strange(struct results *x)
+{
+    static const char image_set[] = "00000000000000000000000000000000";
+    text_add(&x->success, "{\"inputFile\": \n");
+    add_line(&x->success, json_pack("{s:s s:{s:s s:b}}", "inputFile", "elsewhere/00000000000000000000000000.dcm", "importResponse", "imageSetId", image_set,
+                                    "isPrimary", true));
+    add_line(&x->failure, json_pack("{s:s}", "somethingNew", "that this version of the service does not say yet"));
+}
+
 static int write_lines(struct store *store, const struct text *t, const char *bucket, const char *folder, const char *name, struct err *e)
 {
     char key[STORE_KEY_MAX + 1];

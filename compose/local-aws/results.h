@@ -23,6 +23,8 @@ void results_clear(struct results *x);
 void results_add_failure(struct results *x, const char *key, const char *type, const char *message, bool is_server, bool drop);
 /* warnings: what HealthImaging warns of in this scan is found here. */
 void results_add_import(struct results *x, const char *key, const struct dicom_scan *scan, const struct import_place *place, bool drop);
+/* As an ordered fault: lines that are no JSON, name a file that nobody sent, or hold nothing that is known. Not counted. */
+void results_add_strange(struct results *x);
 /* Writes the files below s3://bucket/folder. job: with jobId, datastoreId, inputS3Uri, outputS3Uri. summary: image sets, borrowed. */
 int results_write(const struct results *x, struct store *store, json_t *job, json_t *summary, const char *bucket, const char *folder,
                   struct err *e);

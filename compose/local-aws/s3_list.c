@@ -131,6 +131,9 @@ static bool read_parameters(struct request *r, struct listing *l)
         return false;
     }
     l->max = max > 1000 ? 1000 : (int)max;
+    if (r->effect.page > 0 && l->max > r->effect.page) {
+        l->max = r->effect.page;
+    }
     l->url_encoding = strcmp(word, "url") == 0;
     if (request_query(r, "continuation-token", l->token, sizeof l->token) && !read_token(l)) {
         answer_refuse(r, 400, "InvalidArgument", "The continuation token provided is incorrect");

@@ -25,11 +25,11 @@ def element(group, number, vr, value, explicit):
 
 
 def action_information(transaction, references, explicit):
-    items = b''
+    items = []
     for sop_class, sop_instance in references:
         item = element(8, 0x1150, b'UI', sop_class.encode(), explicit) + element(8, 0x1155, b'UI', sop_instance.encode(), explicit)
-        items += struct.pack('<HHI', 0xfffe, 0xe000, len(item)) + item
-    return element(8, 0x1195, b'UI', transaction.encode(), explicit) + element(8, 0x1199, b'SQ', items, explicit)
+        items += [struct.pack('<HHI', 0xfffe, 0xe000, len(item)), item]
+    return element(8, 0x1195, b'UI', transaction.encode(), explicit) + element(8, 0x1199, b'SQ', b''.join(items), explicit)
 
 
 def read_elements(b, explicit):

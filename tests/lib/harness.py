@@ -100,7 +100,7 @@ def make_study(directory, count, pixel_bytes, seed, modality='CT'):
 
 
 class Installation:
-    def __init__(self, build, name, settings=None, counts=None, aws_options=('--job-ms', '200'), home=None):
+    def __init__(self, build, name, settings=None, counts=None, aws_options=('--job-ms', '200', '--start-per-second', '50'), home=None):
         self.bin = os.path.join(os.path.abspath(build), 'bin')
         self.work = tempfile.mkdtemp(prefix=f'storescp-{name}.')
         self.home = home or os.path.join(self.work, 'home')

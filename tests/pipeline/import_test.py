@@ -247,7 +247,7 @@ def test(build):
         no_word(it)
         it.one_job_each()
         it.stop()
-    with Clinic(build, 'import-rates', {'batch_quiet_ms': 100, 'import_start_per_minute': 60, 'import_start_burst': 2}, {'importer': 3}) as it:
+    with Clinic(build, 'import-rates', {'batch_quiet_ms': 100, 'import_start_per_minute': 60, 'import_start_burst': 2}, {'importer': 3}, ('--job-ms', '200')) as it:
         it.start()
         rates(it)
         it.stop()

@@ -41,7 +41,7 @@ def send(it, directories):
 
 
 def test(build):
-    with Installation(build, 'outage', {'batch_quiet_ms': 500}, {'uploader': 2}, aws_options=('--job-ms', '1500')) as it:
+    with Installation(build, 'outage', {'batch_quiet_ms': 500}, {'uploader': 2}, aws_options=('--job-ms', '1500', '--start-per-second', '50')) as it:
         it.need_cloud()
         it.start()
         directories = []

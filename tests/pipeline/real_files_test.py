@@ -37,7 +37,7 @@ def send(it, path):
 
 
 def by_every_sender(build, files):
-    with Installation(build, 'real-files', {'spool_keep_imported_s': 3600}) as it:
+    with Installation(build, 'real-files', {'spool_keep_imported_s': 3600}, aws_options=('--job-ms', '200', '--no-throttle')) as it:
         it.start()
         first = it.living()
         by_sender, sent_as = collections.Counter(), {}
@@ -67,7 +67,7 @@ def by_every_sender(build, files):
 
 
 def byte_for_byte(build, files):
-    with Installation(build, 'real-files-raw', {'spool_keep_imported_s': 3600}, counts={'validator': 2, 'uploader': 2}) as it:
+    with Installation(build, 'real-files-raw', {'spool_keep_imported_s': 3600}, counts={'validator': 2, 'uploader': 2}, aws_options=('--job-ms', '200', '--no-throttle')) as it:
         it.start()
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda path: send_raw(it.port, path), files))
