@@ -1,5 +1,6 @@
 /* storescpctl - starts, scales and explains an installation. One table: command -> function, arguments, options, help. */
 #include "common/runtime/log.h"
+#include "common/runtime/runtime.h"
 #include "control/control.h"
 
 #include <unistd.h>
@@ -197,6 +198,10 @@ int main(int argc, char **argv)
         return complain("%s", e.text);
     }
     q.home = config_home(q.config);
+    process_shield(config_bool(q.config, CFG_CORE_DUMPS));
+    if (c->run != command_config && c->run != command_doctor && c->run != command_rebuild) {
+        config_forget_secrets(q.config, SECRETS_RECEIVER); /* `up` lives long, and gives the environment on as it is */
+    }
     code = c->run(&q);
     if (fflush(stdout) != 0) {
         code = EXIT_PROBLEM;

@@ -77,14 +77,23 @@ bool process_is_stage(pid_t pid, enum state_stage stage)
     char wanted[64];
     (void)snprintf(link, sizeof link, "/proc/%ld/exe", (long)pid);
     ssize_t n = readlink(link, target, sizeof target - 1);
+    if (n == -1 && errno == EACCES) { /* a shielded process shows this to root alone; its command line stays to be seen */
+        (void)snprintf(link, sizeof link, "/proc/%ld/cmdline", (long)pid);
+        int fd = open(link, O_RDONLY | O_CLOEXEC);
+        n = fd == -1 ? -1 : read(fd, target, sizeof target - 1);
+        if (fd != -1) {
+            (void)close(fd);
+        }
+    }
     if (n <= 0) {
         return false;
     }
     target[n] = '\0';
-    const char *base = strrchr(target, '/');
-    int length = snprintf(wanted, sizeof wanted, "/storescp-%s", state_stage_name(stage));
+    const char *base = strrchr(target, '/'); /* of the first word, where several stand there */
+    base = base ? base + 1 : target;
+    int length = snprintf(wanted, sizeof wanted, "storescp-%s", state_stage_name(stage));
     /* after an upgrade the old program reads "... (deleted)" */
-    return base && strncmp(base, wanted, (size_t)length) == 0 && (base[length] == '\0' || base[length] == ' ');
+    return strncmp(base, wanted, (size_t)length) == 0 && (base[length] == '\0' || base[length] == ' ');
 }
 
 bool worker_is_living(const char *home, const char *name)

@@ -88,7 +88,7 @@ static int check_settings(const struct config *c, struct err *e)
     return 0;
 }
 
-static const struct worker_kind kind = {STAGE_IMPORTER, NULL, "Starts and follows import jobs", check_settings};
+static const struct worker_kind kind = {STAGE_IMPORTER, NULL, SECRETS_CLOUD, "Starts and follows import jobs", check_settings};
 
 static int start(struct process *p, const char *home, struct err *e)
 {

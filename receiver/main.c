@@ -5,6 +5,7 @@
  */
 #include "common/runtime/config.h"
 #include "common/runtime/log.h"
+#include "common/runtime/runtime.h"
 #include "receiver/association/commitment.h"
 #include "receiver/association/policy.h"
 #include "receiver/protocol.h"
@@ -44,7 +45,9 @@ int main(int argc, char **argv)
     struct err e = {0};
     int rc = slot == -1 ? settings_load(&settings, home, &e) : settings_load_copy(&settings.config, home, ASSOCIATION_SETTINGS, &e);
     enum log_level level = LOG_LEVEL_INFO;
+    config_forget_environment(SECRETS_RECEIVER);
     if (settings.config) {
+        process_shield(config_bool(settings.config, CFG_CORE_DUMPS));
         (void)log_level_parse(config_text(settings.config, CFG_LOG_LEVEL), &level);
     }
     if (check) {

@@ -8,34 +8,41 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 enum { FILE_MAX = 4 << 20, DESCRIPTOR_MIN = 10 };
 
-/* storescp.conf into memory; a missing one is an empty one. */
+/* storescp.conf into memory, the secrets of others blanked out; a missing one is an empty one. */
 static int copy_file(const char *path, int to, struct err *e)
 {
-    char bytes[16384];
     size_t total = 0;
     ssize_t n = 0;
     int from = open(path, O_RDONLY | O_CLOEXEC);
     if (from == -1) {
         return errno == ENOENT ? 0 : err_set(e, ERR_CONFIG, errno, "%s cannot be read", path);
     }
-    int rc = 0;
-    while (rc == 0 && (n = read(from, bytes, sizeof bytes)) != 0) {
+    char *text = malloc(FILE_MAX + 1);
+    int rc = text ? 0 : err_set(e, ERR_MEMORY, 0, "no memory for the settings");
+    while (rc == 0 && total <= FILE_MAX && (n = read(from, text + total, FILE_MAX + 1 - total)) != 0) {
         total += n > 0 ? (size_t)n : 0;
         if (n < 0 && errno != EINTR) {
             rc = err_set(e, ERR_CONFIG, errno, "%s cannot be read", path);
-        } else if (total > FILE_MAX) {
-            rc = err_set(e, ERR_CONFIG, 0, "%s is larger than %d bytes", path, FILE_MAX);
-        } else if (n > 0) {
-            rc = write_all(to, bytes, (size_t)n, e);
         }
     }
-    explicit_bzero(bytes, sizeof bytes);
+    if (rc == 0 && total > FILE_MAX) {
+        rc = err_set(e, ERR_CONFIG, 0, "%s is larger than %d bytes", path, FILE_MAX);
+    }
+    if (rc == 0) {
+        config_blank_secrets(text, total, SECRETS_RECEIVER);
+        rc = write_all(to, text, total, e);
+    }
+    if (text) {
+        explicit_bzero(text, total);
+        free(text);
+    }
     (void)close(from);
     return rc;
 }
@@ -44,7 +51,11 @@ int settings_load_copy(struct config **out, const char *home, int fd, struct err
 {
     char path[48];
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    return config_load_from(out, home, path, e);
+    int rc = config_load_from(out, home, path, e);
+    if (*out) { /* of the environment, too */
+        config_forget_secrets(*out, SECRETS_RECEIVER);
+    }
+    return rc;
 }
 
 int settings_load(struct settings *out, const char *home, struct err *e)

@@ -44,7 +44,7 @@ static int make_key(void *ctx, const struct state_instance *claim, const char *b
     return keys_make(m->worker.config, claim, batch_key, key, e);
 }
 
-static const struct worker_kind kind = {STAGE_UPLOADER, "importer", "Puts validated instances into S3", check_settings};
+static const struct worker_kind kind = {STAGE_UPLOADER, "importer", SECRETS_CLOUD, "Puts validated instances into S3", check_settings};
 
 static int start(struct uploader *m, const char *home, struct err *e)
 {

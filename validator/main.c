@@ -321,7 +321,7 @@ static void finish_quarantine(struct validator *v)
     }
 }
 
-static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", "Judges received instances", NULL};
+static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", SECRETS_NONE, "Judges received instances", NULL};
 
 static struct state_batch_limits limits_of(const struct config *c)
 {

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 enum {
@@ -56,7 +55,7 @@ int credentials_open(struct credentials_source **out, const struct config *confi
     s->sts = site->endpoints[AWS_STS];
     (void)snprintf(s->region, sizeof s->region, "%s", site->region);
     aws_shared_paths(s->credentials_path, s->config_path);
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* fails for no value that we give */
+    process_shield(config_bool(config, CFG_CORE_DUMPS));
     int rc = plan_settings(s, &s->plan, e);
     if (rc < 0) {
         credentials_close(&s);

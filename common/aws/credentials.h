@@ -15,7 +15,7 @@
  * A provider that is down changes nothing until the end of the keys; those of container and instance are used beyond it (AWS decides).
  * The shared files are looked at once a second and read again when they have changed; token files are read at each fetch.
  *
- * Secrets are wiped when they go, and opening a source takes core dumps and ptrace of other users away from the process (PR_SET_DUMPABLE).
+ * Secrets are wiped when they go, and opening a source shields the process (process_shield, unless core_dumps is set).
  * Not thread safe. Sources: SDK reference "Standardized credential providers", STS API model, EC2 user guide "IMDSv2".
  */
 #ifndef STORESCP_AWS_CREDENTIALS_H

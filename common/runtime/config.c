@@ -102,7 +102,7 @@ void config_set(struct config *c, size_t key, struct value *out, const char *tex
             *p = (char)tolower((unsigned char)*p);
         }
     }
-    free(out->text);
+    config_wipe(&out->text);
     out->text = copy;
     out->number = number;
     (void)snprintf(out->origin, sizeof out->origin, "%s", origin);
@@ -227,7 +227,7 @@ void config_free(struct config **c)
         return;
     }
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
-        free((*c)->values[i].text);
+        config_wipe(&(*c)->values[i].text);
     }
     for (size_t i = 0; i < (*c)->problem_count; i++) {
         free((*c)->problems[i]);

@@ -103,6 +103,17 @@ const struct config_setting *config_describe(enum config_key key);
 /* The i-th problem as a sentence, or NULL. */
 const char *config_problem(const struct config *c, size_t i);
 
+/* ---- secrets: every setting of type SECRET ------------------------------------------------------------------------------------------
+ * A process keeps those that it works with and forgets the others right after it has loaded the settings: a hole in the process that talks to
+ * the hospital's network must not give away the keys of the cloud. What is freed is wiped, what was read through is wiped. */
+enum config_secrets { SECRETS_NONE = 0, SECRETS_RECEIVER = 1 /* tls_key_password */, SECRETS_CLOUD = 2 /* all others */, SECRETS_ALL = 3 };
+/* Wipes the secrets that are not in keep, of sections and destinations too: they are "" from then on. */
+void config_forget_secrets(struct config *c, unsigned keep);
+/* Overwrites them with blanks in the text of a storescp.conf; its lines stay. Pure. */
+void config_blank_secrets(char *text, size_t bytes, unsigned keep);
+/* Overwrites them in the environment of this process and takes them out of it, so that processes that it starts have none. */
+void config_forget_environment(unsigned keep);
+
 /* home + "/" + relative into buffer. ERR_ARGUMENT if it does not fit. */
 int config_path(const struct config *c, const char *relative, char *buffer, size_t size);
 

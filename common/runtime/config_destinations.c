@@ -23,7 +23,7 @@ static bool copy_value(struct value *to, const struct value *from)
     if (!text) {
         return false;
     }
-    free(to->text);
+    config_wipe(&to->text);
     *to = *from;
     to->text = text;
     return true;
@@ -56,7 +56,7 @@ static bool forget(struct value *value, enum config_key key)
     if (!preset) {
         return false;
     }
-    free(value->text);
+    config_wipe(&value->text);
     value->text = preset;
     (void)snprintf(value->origin, sizeof value->origin, "default");
     return true;

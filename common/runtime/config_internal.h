@@ -46,6 +46,8 @@ bool config_section_rules(const char *name);
 /* One setting of such a section. */
 void config_set_in_section(struct config *c, const char *name, size_t key, const char *text, const char *origin);
 void config_sections_free(struct config *c);
+/* Wipes and frees a value's text, which may be a secret; NULL is fine. */
+void config_wipe(char **text);
 /* Makes the view of each destination, after everything was read. */
 void config_make_views(struct config *c);
 

@@ -229,7 +229,7 @@ void config_sections_free(struct config *c)
         while (s->values) {
             struct section_value *v = s->values;
             s->values = v->next;
-            free(v->value.text);
+            config_wipe(&v->value.text);
             free(v);
         }
         free(s);

@@ -294,6 +294,9 @@
     X(CFG_SWEEP_MS, "sweep_ms", "", INT, "1000", 20, 60000, "ms",                                                      \
       "how often an idle worker looks for rows whose hint was lost")                                                   \
     X(CFG_DRAIN_S, "drain_s", "", INT, "30", 1, 3600, "s", "time to finish work in hand after SIGTERM")                \
+    X(CFG_CORE_DUMPS, "core_dumps", "", BOOL, "false", 0, 0, "",                                                       \
+      "processes may write core dumps and be looked into by a debugger of their user, for development: they hold "     \
+      "images and secrets")                                                                                            \
     X(CFG_LOG_LEVEL, "log_level", "LOG_LEVEL", TEXT, "info", 1, 16, "debug|info|warning|error", "what is logged")
 
 /* What a section [ae PATTERN] may set for single calling AE titles. */

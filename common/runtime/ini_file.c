@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_MAX_BYTES = 32768, SECTION_MAX = 256 };
+enum { LINE_MAX_BYTES = 32768, SECTION_MAX = 256, FILE_BUFFER = 8192 };
 
 /* Cuts white space at both ends, in place. */
 static char *trimmed(char *text)
@@ -70,8 +70,9 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
     if (!file) {
         return err_set(e, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, errno, "%s", path);
     }
-    char *line = malloc(LINE_MAX_BYTES);
-    if (!line) {
+    char *line = malloc(LINE_MAX_BYTES + FILE_BUFFER); /* the stream's buffer, too: both may hold a secret, and are wiped */
+    if (!line || setvbuf(file, line + LINE_MAX_BYTES, _IOFBF, FILE_BUFFER) != 0) {
+        free(line);
         (void)fclose(file);
         return err_set(e, ERR_MEMORY, 0, "%s cannot be read", path);
     }
@@ -99,7 +100,7 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
         rc = err_set(e, ERR_IO, errno, "%s", path);
     }
     (void)fclose(file);
-    explicit_bzero(line, LINE_MAX_BYTES); /* it may have held a secret */
+    explicit_bzero(line, LINE_MAX_BYTES + FILE_BUFFER);
     free(line);
     if (bad_line) {
         *bad_line = bad;

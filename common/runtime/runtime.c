@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -290,6 +292,19 @@ bool stop_requested(void)
 int stop_fd(void)
 {
     return stop_pipe[0];
+}
+
+void process_shield(bool allowed)
+{
+    struct rlimit limit;
+    if (allowed) {
+        return;
+    }
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* fails for no value that we give */
+    if (getrlimit(RLIMIT_CORE, &limit) == 0) {
+        limit.rlim_cur = 0;
+        (void)setrlimit(RLIMIT_CORE, &limit);
+    }
 }
 
 void ready_tell(void)

@@ -55,6 +55,10 @@ bool reload_taken(void);
 void reload_by_restart(void);
 void reload_exec(char **argv);
 
+/* No core dump, and no debugger but root's: this process holds images and perhaps secrets. Nothing with allowed (setting core_dumps). Each program
+ * calls it as soon as it knows its settings; exec takes it away. */
+void process_shield(bool allowed);
+
 /* Tells a supervisor "up and ready": a newline on the descriptor named by STORESCP_READY_FD, which is then closed. Once. */
 void ready_tell(void);
 

@@ -34,7 +34,10 @@ int worker_start(struct worker *w, const struct worker_kind *kind, const char *h
     enum log_level level = LOG_LEVEL_INFO;
     w->kind = kind;
     int rc = config_load(&w->config, home, e);
+    config_forget_environment(kind->secrets);
     if (w->config) {
+        config_forget_secrets(w->config, kind->secrets);
+        process_shield(config_bool(w->config, CFG_CORE_DUMPS));
         (void)log_level_parse(config_text(w->config, CFG_LOG_LEVEL), &level);
         w->home = config_home(w->config);
     }

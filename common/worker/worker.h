@@ -30,6 +30,7 @@ enum { WORKER_GOES_ON = -1, WORKER_SETTINGS_WRONG = 78 /* EX_CONFIG: the supervi
 struct worker_kind {
     enum state_stage stage;
     const char *wakes;    /* the stage that gets our hints, or NULL */
+    unsigned secrets;     /* of enum config_secrets: those that it works with; all others are forgotten */
     const char *sentence; /* for --help: what it does */
     int (*check)(const struct config *config, struct err *e); /* of the settings that this stage cannot do without; may be NULL */
 };
