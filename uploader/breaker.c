@@ -28,20 +28,22 @@ static size_t find(const struct breaker *b, const char *id)
     return i;
 }
 
-bool breaker_blames(const struct breaker *b, const char *id)
+bool breaker_blames(const struct breaker *b, const char *id, int64_t first_failed_ms)
 {
     size_t i = find(b, id);
-    return i < BREAKER_SUSPECTS && b->good_began_ms > b->suspects[i].failed_ms;
+    int64_t failed_ms = i < BREAKER_SUSPECTS ? b->suspects[i].failed_ms : first_failed_ms;
+    return failed_ms > 0 && b->good_began_ms > failed_ms;
 }
 
-bool breaker_failed(struct breaker *b, const char *id, const struct err *why, int64_t began_ms, int64_t now_ms, uint32_t random)
+bool breaker_failed(struct breaker *b, const char *id, const struct err *why, int64_t began_ms, int64_t now_ms, int64_t first_failed_ms,
+                    uint32_t random)
 {
     size_t i = find(b, id);
     if (i == BREAKER_SUSPECTS) {
         i = b->next_suspect++ % BREAKER_SUSPECTS;
     }
     (void)snprintf(b->suspects[i].id, sizeof b->suspects[i].id, "%s", id);
-    b->suspects[i].failed_ms = now_ms;
+    b->suspects[i].failed_ms = first_failed_ms > 0 ? first_failed_ms : now_ms;
     if (b->open && began_ms < b->opened_ms) {
         return false;
     }

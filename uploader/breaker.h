@@ -7,7 +7,8 @@
  *
  * One instance may fail as if the endpoint were down while all others pass (a proxy that drops one content, a server's error on one object). It would
  * be the oldest row for ever and hold up all others. So each failure is remembered: an instance that failed before, while a transfer that began after
- * that failure went well, is the trouble itself (breaker_blames()), and is put back by itself with a delay of its own.
+ * that failure went well, is the trouble itself (breaker_blames()), and is put back by itself with a delay of its own. A transfer may consist of several
+ * attempts: the failure of its first one, first_failed_ms (0: there was only one), counts like a failure before.
  */
 #ifndef STORESCP_UPLOADER_BREAKER_H
 #define STORESCP_UPLOADER_BREAKER_H
@@ -40,9 +41,10 @@ int breaker_room(const struct breaker *b, int64_t now_ms, int busy, int most);
 /* Until the next probe may begin; 0 if now. */
 int64_t breaker_wait_ms(const struct breaker *b, int64_t now_ms);
 /* The endpoint failed on this instance. Returns true if the breaker opened (again), false if the transfer began before it was open. */
-bool breaker_failed(struct breaker *b, const char *id, const struct err *why, int64_t began_ms, int64_t now_ms, uint32_t random);
+bool breaker_failed(struct breaker *b, const char *id, const struct err *why, int64_t began_ms, int64_t now_ms, int64_t first_failed_ms,
+                    uint32_t random);
 /* Is it this instance and not the endpoint? Ask before breaker_failed(). */
-bool breaker_blames(const struct breaker *b, const char *id);
+bool breaker_blames(const struct breaker *b, const char *id, int64_t first_failed_ms);
 /* A transfer went well. Returns true if that closed the breaker. */
 bool breaker_succeeded(struct breaker *b, const char *id, int64_t began_ms, int64_t now_ms);
 

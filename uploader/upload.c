@@ -258,7 +258,7 @@ static void pause_all(struct upload *u, struct item *item, const struct err *why
     struct breaker *b = &u->breaker;
     bool known = b->open && b->why.code == why->code;
     give_back(u, &item->claim, 1);
-    if (!breaker_failed(b, item->claim.r.id, why, item->began_ms, item->ended_ms, random_u32())) {
+    if (!breaker_failed(b, item->claim.r.id, why, item->began_ms, item->ended_ms, item->result.first_failed_ms, random_u32())) {
         return;
     }
     upload_give_back_queue(u);
@@ -354,7 +354,7 @@ static bool end_of(struct upload *u, struct item *item)
     }
     /* silence is the endpoint's if nothing else went through meanwhile */
     bool silent = code == ERR_TIMEOUT && u->breaker.good_ended_ms < item->began_ms;
-    bool alone = breaker_blames(&u->breaker, item->claim.r.id) && code != ERR_AWS_THROTTLED && code != ERR_AWS_QUOTA;
+    bool alone = breaker_blames(&u->breaker, item->claim.r.id, item->result.first_failed_ms) && code != ERR_AWS_THROTTLED && code != ERR_AWS_QUOTA;
     switch (err_class_of(code)) {
     case ERR_CLASS_REFUSE:
         refuse(u, item, &why);

@@ -2,6 +2,8 @@
  * client - see client.h. A call is signed with the server's time as last seen, sent, and its answer mapped by errors.h. Three errors are tried once
  * more at once, each for its own reason, and never twice: a kept connection that had died (the request did not arrive), a clock that was off
  * (the Date header of the refusal corrects it; 240 s is far beyond delays and far below what AWS allows), credentials that were refused while newer ones wait.
+ * What else passes by itself (the network, 5xx, throttling) is tried again after a short wait, a few times and as far as the bucket of retry.h allows, with
+ * a body from its beginning; while a call waits, all others go on. Of calls that must not be done twice (no_repeat) only those that were throttled.
  * A call that finds no credentials because they are being fetched is held, not refused: aws_client_run() sends it when they are there, and moves all
  * others on meanwhile. It is held once, for as long as one fetch takes; how it ended is then its own end.
  */
@@ -13,7 +15,6 @@
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -30,6 +31,10 @@ struct in_flight {
     int64_t signed_offset_ms;
     char signed_key[129];
     bool tried_connection, tried_clock, tried_credentials;
+    int attempts;     /* sent so often, apart from what was tried again at once */
+    int cost;         /* tokens of the last repeat */
+    int64_t first_failed_ms;
+    int64_t again_ms; /* monotonic: waits until then; 0: does not wait */
     bool is_held; /* until the credentials are there */
     bool resumed; /* was held once: it is not held again */
     struct err refused; /* held because AWS refused the keys it was signed with: what AWS said */
@@ -45,6 +50,8 @@ int aws_client_open(struct aws_client **out, const struct config *config, struct
         return err_set(e, ERR_MEMORY, 0, "AWS client");
     }
     c->config = config;
+    c->attempts_max = (int)config_int(config, CFG_AWS_MAX_ATTEMPTS);
+    retry_bucket_fill(&c->bucket);
     c->path_style = config_bool(config, CFG_S3_PATH_STYLE);
     c->hash_buffer = malloc(AWS_HASH_BUFFER);
     struct http_limits limits = {.ca_bundle = config_text(config, CFG_CA_BUNDLE),
@@ -109,79 +116,6 @@ void aws_client_close(struct aws_client **c)
     *c = NULL;
 }
 
-/* ---- a call and its parts --------------------------------------------------------------------------------------------------------- */
-
-struct aws_call *aws_call_new(struct aws_client *c, enum aws_service service, const char *operation, const char *method)
-{
-    struct aws_call *call = calloc(1, sizeof *call);
-    if (!call) {
-        return NULL;
-    }
-    call->service = service;
-    call->operation = operation;
-    call->method = method;
-    call->fd = -1;
-    call->response_max = 1 << 20;
-    (void)snprintf(call->place.host, sizeof call->place.host, "%s", c->site.endpoints[service].host);
-    (void)snprintf(call->place.path, sizeof call->place.path, "%s", c->site.endpoints[service].base);
-    sigv4_sha256_hex("", 0, call->payload_hash);
-    return call;
-}
-
-void aws_call_free(struct aws_call *call)
-{
-    if (call) {
-        free(call->body);
-        free(call->query);
-        if (call->authorization) {
-            explicit_bzero(call->authorization, strlen(call->authorization));
-            free(call->authorization);
-        }
-        free(call);
-    }
-}
-
-void aws_call_header(struct aws_call *call, const char *name, const char *format, ...)
-{
-    va_list args;
-    size_t i = call->header_count;
-    if (i == AWS_HEADERS_MAX) {
-        abort(); /* our own mistake: the number is known where the code is written */
-    }
-    va_start(args, format);
-    (void)vsnprintf(call->values[i], sizeof call->values[i], format, args);
-    va_end(args);
-    call->headers[i].name = name;
-    call->headers[i].value = call->values[i];
-    call->header_count++;
-}
-
-void aws_call_header_text(struct aws_call *call, const char *name, const char *value)
-{
-    if (!value[0]) {
-        return;
-    }
-    if (call->header_count == AWS_HEADERS_MAX) {
-        abort(); /* as above */
-    }
-    call->headers[call->header_count++] = (struct sigv4_header){name, value};
-}
-
-int aws_call_query(struct aws_call *call, const char *name, const char *value)
-{
-    char encoded[3 * 8192 + 4];
-    char *longer = NULL;
-    if (sigv4_uri_encode(value, false, encoded, sizeof encoded) != 0) {
-        return ERR_ARGUMENT;
-    }
-    if (asprintf(&longer, "%s%s%s=%s", call->query ? call->query : "", call->query ? "&" : "", name, encoded) == -1) {
-        return ERR_MEMORY;
-    }
-    free(call->query);
-    call->query = longer;
-    return 0;
-}
-
 /* ---- sign and send ------------------------------------------------------------------------------------------------------------------ */
 
 static void on_response(void *ctx, struct http_response *r);
@@ -239,7 +173,7 @@ static int send_lines(struct in_flight *f, const struct sigv4_header *headers, s
                              .no_repeat = call->no_repeat,
                              .response_max = call->response_max,
                              .cut_is_fine = call->cut_is_fine,
-                             .fresh_connection = f->tried_connection};
+                             .fresh_connection = f->tried_connection || (call->no_repeat && call->fd < 0)}; /* libcurl repeats a body in memory by itself */
     q.total_ms = config_int(c->config, CFG_AWS_CALL_S) * 1000 + (call->fd_bytes + (int64_t)call->response_max) / SLOW_BYTES_PER_MS;
     rc = rc ? err_set(e, rc, 0, "no memory for a request") : http_begin(c->http, &q, on_response, f, e);
     for (size_t i = 0; i < used; i++) {
@@ -314,6 +248,7 @@ int aws_begin(struct aws_client *c, struct aws_call *call, aws_done done, void *
     f->call = call;
     f->done = done;
     f->ctx = ctx;
+    f->attempts = 1;
     f->next = c->first;
     if (f->next) {
         f->next->previous = f;
@@ -375,12 +310,44 @@ static bool try_again(struct in_flight *f, const struct http_response *r, struct
     return false;
 }
 
+/* Is it worth waiting for? Then it is sent again by aws_client_run(). */
+static bool wait_and_try(struct in_flight *f, const struct http_response *r, const struct aws_answer *a)
+{
+    struct aws_client *c = f->client;
+    char hint[24];
+    enum retry_kind kind = retry_kind_of(a->rc, r->out_of_time);
+    if (kind == RETRY_NOT || (f->call->no_repeat && kind != RETRY_THROTTLED) || f->attempts >= c->attempts_max) {
+        return false;
+    }
+    int cost = retry_take(&c->bucket, kind);
+    if (cost == 0) {
+        return false;
+    }
+    int64_t server_ms = -1;
+    if (http_header(r, "x-amz-retry-after", hint, sizeof hint) && hint[0] >= '0' && hint[0] <= '9') {
+        server_ms = strtoll(hint, NULL, 10);
+    }
+    int64_t wait_ms = retry_delay_ms(kind, f->attempts, random_u32(), server_ms);
+    f->cost = cost;
+    f->first_failed_ms = f->first_failed_ms ? f->first_failed_ms : clock_mono_ms();
+    f->again_ms = clock_mono_ms() + wait_ms;
+    f->resumed = false;
+    f->refused.code = 0;
+    log_debug("aws_waits", "operation=%s code=%s attempt=%d wait_ms=%lld", f->call->operation, err_name(a->rc), f->attempts, (long long)wait_ms);
+    return true;
+}
+
 static void map_error(const struct in_flight *f, const struct http_response *r, const struct error_body *said, struct aws_answer *a)
 {
     const char *service = endpoint_service_title(f->call->service);
     char sentence[200];
     char missing[64] = "";
+    char found[48] = "";
     a->rc = aws_error_code(r->status, a->code);
+    bool elsewhere = http_header(r, "x-amz-bucket-region", found, sizeof found) && strcmp(found, f->client->site.region) != 0;
+    if (elsewhere && r->status == 400 && !a->code[0]) { /* HEAD: no body says why */
+        a->rc = ERR_AWS_REGION;
+    }
     if (a->rc == 0) {
         return;
     }
@@ -389,11 +356,14 @@ static void map_error(const struct in_flight *f, const struct http_response *r, 
     }
     char region[64] = "";
     if (a->rc == ERR_AWS_REGION) {
-        char found[48] = "";
-        if (!http_header(r, "x-amz-bucket-region", found, sizeof found)) {
+        if (!found[0]) {
             (void)snprintf(found, sizeof found, "%.40s", said->region);
         }
         (void)snprintf(region, sizeof region, "%s%s", found[0] ? "; set aws_region = " : "", found);
+    }
+    char often[24] = "";
+    if (f->attempts > 1) {
+        (void)snprintf(often, sizeof often, ", attempt %d", f->attempts);
     }
     bool remedy = err_class_of(a->rc) == ERR_CLASS_CONFIG && !region[0];
     if (missing[0]) {
@@ -402,9 +372,9 @@ static void map_error(const struct in_flight *f, const struct http_response *r, 
         (void)snprintf(sentence, sizeof sentence, "%.*s", remedy ? 110 : 160, said->message);
     }
     a->why.code = a->rc;
-    (void)err_set(&a->why, a->rc, 0, "%s %s: %ld %s%s%s (request %.63s)%s%s%s", service, f->call->operation, r->status,
+    (void)err_set(&a->why, a->rc, 0, "%s %s: %ld %s%s%s (request %.63s%s)%s%s%s", service, f->call->operation, r->status,
                   a->code[0] ? a->code : "without an error code", sentence[0] ? ": " : "", sentence, a->request_id[0] ? a->request_id : "-",
-                  remedy ? ". " : "", remedy ? err_sentence(a->rc) : "", region);
+                  often, remedy ? ". " : "", remedy ? err_sentence(a->rc) : "", region);
 }
 
 static void on_response(void *ctx, struct http_response *r)
@@ -435,20 +405,60 @@ static void on_response(void *ctx, struct http_response *r)
         if (sign_and_send(f, &why) == 0) {
             return;
         }
+    } else if (a.rc != 0 && wait_and_try(f, r, &a)) {
+        return;
+    } else if (a.rc == 0) {
+        retry_give_back(&c->bucket, f->cost);
     }
+    a.first_failed_ms = f->first_failed_ms;
     c->ended++;
     f->done(f->ctx, &a);
     drop(f);
 }
 
+/* A call that could not even be sent ends with the reason. */
+static void end_unsent(struct in_flight *f, struct aws_answer *a)
+{
+    struct http_response none = {.header_block = ""};
+    a->http = &none;
+    a->first_failed_ms = f->first_failed_ms;
+    f->client->ended++;
+    f->done(f->ctx, a);
+    drop(f);
+}
+
+/* Sends what has waited long enough. Milliseconds until the next one is due, -1 if none waits. */
+static int64_t send_due(struct aws_client *c)
+{
+    int64_t now = clock_mono_ms();
+    int64_t next = -1;
+    for (struct in_flight *f = c->first; f;) {
+        struct aws_answer a = {.rc = 0};
+        if (f->again_ms == 0 || f->again_ms > now) {
+            next = f->again_ms != 0 && (next < 0 || f->again_ms - now < next) ? f->again_ms - now : next;
+            f = f->next;
+            continue;
+        }
+        f->again_ms = 0;
+        f->attempts++;
+        a.rc = sign_and_send(f, &a.why);
+        if (a.rc == 0) {
+            f = f->next;
+        } else {
+            end_unsent(f, &a);
+            f = c->first; /* done() may have begun or ended others */
+            next = -1;
+        }
+    }
+    return next;
+}
+
 /* The fetch has ended that a call was held for: it is sent, or ends with the reason. */
 static void resume(struct in_flight *f)
 {
-    static const struct http_response nothing = {.header_block = ""};
     struct aws_client *c = f->client;
     const struct credentials *keys = NULL;
-    struct http_response none = nothing;
-    struct aws_answer a = {.http = &none};
+    struct aws_answer a = {.rc = 0};
     f->is_held = false;
     f->resumed = true;
     a.rc = credentials_settled(c->credentials, &keys, &a.why);
@@ -461,9 +471,7 @@ static void resume(struct in_flight *f)
         a.rc = sign_and_send(f, &a.why);
     }
     if (a.rc != 0) {
-        c->ended++;
-        f->done(f->ctx, &a);
-        drop(f);
+        end_unsent(f, &a);
     }
 }
 
@@ -497,11 +505,13 @@ int aws_client_run(struct aws_client *c, int wait_ms, const int *extra_fds, size
         s3_hash_slice(c);
         (void)http_step(c->http);
         bool fetching = move_credentials(c);
+        int64_t due = send_due(c);
         int64_t left = end - clock_mono_ms();
         if (c->ended != before || left < 0) {
             break;
         }
         int wait = c->hashing > 0 ? 0 : fetching && left > FETCH_SLICE_MS ? FETCH_SLICE_MS : (int)left; /* a fetch has connections of its own */
+        wait = due >= 0 && due < wait ? (int)due : wait;
         if (http_poll(c->http, wait, extra_fds, extra_count) || left == 0) {
             (void)http_step(c->http);
             break;

@@ -5,8 +5,9 @@
  * blocking calls of s3.h and medical_imaging.h run it inside until their own request has ended (transfers that were begun before
  * go on meanwhile). A done() may begin other transfers, but call nothing that blocks. Create after exec; not thread safe.
  *
- * One call here is one attempt with a time limit, apart from what only this layer can heal: a stale kept-alive connection and a clock
- * that is off are tried once more at once. When to try again is the stage's decision, by the class of the error (err.h).
+ * One call here is up to aws_max_attempts attempts within about three seconds, each with a time limit (retry.h); a time limit that has passed ends the call.
+ * A stale kept-alive connection and a clock that is off are tried once more at once. When to try again after that is the stage's decision, by the class
+ * of the error (err.h).
  * Rules: FACTS of AWS Signature Version 4; service errors by code first, then by status. No redirect is ever followed.
  * An error text names service, operation, status, code, the service's sentence (escaped) and its request id; never a secret.
  */

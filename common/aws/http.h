@@ -51,6 +51,7 @@ struct http_response {
     char *body; /* ends in a NUL beyond body_bytes; done() may take it by setting this to NULL */
     size_t body_bytes;
     bool was_cut;
+    bool out_of_time;      /* rc is ERR_TIMEOUT or ERR_NETWORK because a time limit of ours has passed */
     bool stale_connection; /* rc is ERR_NETWORK because a kept connection had died: worth one repeat at once */
     int64_t date_ms;       /* of the Date header, 0 if none or an Age header stands beside it */
     int64_t took_ms;

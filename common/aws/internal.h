@@ -2,7 +2,7 @@
  * internal - one signed call, as the files of common/aws share it; nobody outside includes it.
  *
  * aws_begin() signs and starts; what only this layer can heal (a stale connection, a clock that is off, credentials that were replaced) is tried
- * once more inside. done() gets the answer or the error, mapped by errors.h, exactly once.
+ * once more inside, and what passes by itself a few times (retry.h). done() gets the answer or the error, mapped by errors.h, exactly once.
  */
 #ifndef STORESCP_AWS_INTERNAL_H
 #define STORESCP_AWS_INTERNAL_H
@@ -10,6 +10,7 @@
 #include "common/aws/client.h"
 #include "common/aws/endpoint.h"
 #include "common/aws/http.h"
+#include "common/aws/retry.h"
 #include "common/aws/s3_options.h"
 #include "common/aws/sigv4.h"
 #include "common/aws/site.h"
@@ -47,6 +48,7 @@ struct aws_answer {
     struct err why; /* rc != 0 */
     char code[80];  /* AWS's error code, "" if none */
     char request_id[64];
+    int64_t first_failed_ms;    /* monotonic: when the first of several attempts had failed; 0: there was only one */
     struct http_response *http; /* NULL if no request was made */
 };
 typedef void (*aws_done)(void *ctx, struct aws_answer *answer);
@@ -99,6 +101,8 @@ struct aws_client {
     struct credentials_source *credentials;
     struct aws_site site;
     bool path_style;
+    struct retry_bucket bucket;
+    int attempts_max;
     struct s3_options s3;
     int64_t offset_ms;
     bool clock_told;

@@ -26,6 +26,7 @@ struct s3_put_result {
     char sha256[65]; /* of the file, computed here before sending; "" if it never came that far */
     char request_id[64];
     int64_t hash_ms, transfer_ms; /* multipart: transfer_ms is the whole time, hashing included */
+    int64_t first_failed_ms;      /* monotonic: when the first attempt of the request that ended the transfer had failed; 0: it had only one */
     int part_count, kept_count;   /* multipart: its parts, and those that an earlier attempt had brought to S3; else 0 */
 };
 typedef void (*s3_put_done)(void *ctx, const struct s3_put_result *result);

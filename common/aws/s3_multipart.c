@@ -86,6 +86,7 @@ bool job_has_failed(struct job *job, const struct aws_answer *a)
     if (a->rc != 0 && (strcmp(a->code, "NoSuchUpload") == 0 || strcmp(a->code, "NoSuchKey") == 0)) { /* some servers say the second */
         job->is_gone = true;
     } else if (a->rc != 0) {
+        job->result.first_failed_ms = job->result.rc == 0 ? a->first_failed_ms : job->result.first_failed_ms;
         job_fail(job, a->rc, &a->why);
     }
     return a->rc != 0;

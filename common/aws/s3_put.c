@@ -220,6 +220,7 @@ static void on_put(void *ctx, struct aws_answer *a)
         return;
     }
     s3_explain(job->client, a);
+    r->first_failed_ms = a->first_failed_ms;
     r->rc = a->rc;
     r->why = a->why;
     if (r->rc == 0) {

@@ -244,6 +244,9 @@
       "a request to AWS ends after this time without a byte in either direction")                                      \
     X(CFG_AWS_CALL_S, "aws_call_s", "", INT, "60", 1, 3600, "s",                                                       \
       "a request to AWS ends after this time; large bodies get more, 64 kB a second")                                  \
+    X(CFG_AWS_MAX_ATTEMPTS, "aws_max_attempts", "AWS_MAX_ATTEMPTS", INT, "3", 1, 10, "count",                          \
+      "attempts within one call to AWS when it is away, throttles or has an error of its own; the stages try again "   \
+      "without limit, later")                                                                                          \
     X(CFG_S3_PATH_STYLE, "s3_path_style", "", BOOL, "false", 0, 0, "",                                                 \
       "put the bucket into the path instead of the host name (local servers)")                                         \
     X(CFG_USE_FIPS, "use_fips", "AWS_USE_FIPS_ENDPOINT", BOOL, "false", 0, 0, "", "ask the FIPS endpoints of AWS's services")\
@@ -368,6 +371,7 @@
     X(CFG_AWS_CONNECT_MS)                                                                                              \
     X(CFG_AWS_STALL_S)                                                                                                 \
     X(CFG_AWS_CALL_S)                                                                                                  \
+    X(CFG_AWS_MAX_ATTEMPTS)                                                                                            \
     X(CFG_S3_PATH_STYLE)                                                                                               \
     X(CFG_USE_FIPS)                                                                                                    \
     X(CFG_USE_DUALSTACK)                                                                                               \

@@ -1,5 +1,5 @@
-/* The AWS client against a scripted server on loopback: what goes over the wire, and what becomes of every odd answer. The server
- * gives the answers of a script in the order in which requests arrive (scripted_server.h). */
+/* The AWS client against a scripted server on loopback: what goes over the wire, and what becomes of every odd answer, one attempt each (retry_test.c has the
+ * others). The server gives the answers of a script in the order in which requests arrive (scripted_server.h). */
 #include "common/aws/medical_imaging.h"
 #include "common/aws/s3.h"
 #include "common/aws/sigv4.h"
@@ -35,7 +35,7 @@ static struct fixture open_client(void)
     FILE *conf = fopen(path, "we");
     assert_non_null(conf);
     assert_true(fprintf(conf, "dicom_bucket = images\nendpoint_url = http://127.0.0.1:%d\naws_access_key_id = AKIATEST\n"
-                              "aws_secret_access_key = verysecretkey\naws_session_token = sessiontoken\naws_stall_s = 1\n", server.port) > 0);
+                              "aws_secret_access_key = verysecretkey\naws_session_token = sessiontoken\naws_stall_s = 1\naws_max_attempts = 1\n", server.port) > 0);
     assert_int_equal(fclose(conf), 0);
     int rc = config_load(&f.config, home, &e);
     rc = rc ? rc : aws_client_open(&f.client, f.config, &e);
@@ -247,6 +247,8 @@ static void objects_are_read(void **unused)
         {ANSWER, "HTTP/1.1 404 Not Found\r\n\r\n<Error><Code>NoSuchKey</Code></Error>", 0},
         {ANSWER, "HTTP/1.1 200 OK\r\nContent-Length: 77\r\nETag: \"h\"\r\nx-amz-checksum-crc32c: wdBDMA==\r\n\r\n", 0},
         {ANSWER, "HTTP/1.1 404 Not Found\r\n\r\n", 0},
+        {ANSWER, "HTTP/1.1 400 Bad Request\r\nx-amz-bucket-region: eu-west-2\r\n\r\n", 0},
+        {ANSWER, "HTTP/1.1 400 Bad Request\r\nx-amz-bucket-region: us-east-1\r\n\r\n", 0},
     };
     char *body = NULL;
     size_t size = 99;
@@ -278,6 +280,9 @@ static void objects_are_read(void **unused)
     assert_int_equal(head.crc32c, 0xc1d04330);
     has(server.heads[5], "\r\nx-amz-checksum-mode: ENABLED\r\n");
     assert_int_equal(s3_head(f.client, NULL, "k", &head, &e), ERR_AWS_NOT_FOUND);
+    assert_int_equal(s3_head(f.client, NULL, "k", &head, &e), ERR_AWS_REGION); /* no body says so */
+    has(e.text, "set aws_region = eu-west-2");
+    assert_int_equal(s3_head(f.client, NULL, "k", &head, &e), ERR_PROTOCOL);
     close_client(&f);
 }
 
