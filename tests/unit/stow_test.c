@@ -163,7 +163,7 @@ static struct fixture open_client(const char *more)
     FILE *conf = fopen(path, "we");
     assert_non_null(conf);
     assert_true(fprintf(conf, "destination_kind = dicomweb\nendpoint_url = http://127.0.0.1:%d\ndicomweb_url = http://127.0.0.1:%d/dicom-web/\naws_access_key_id = AKIATEST\n"
-                              "datastore_id = 0123456789abcdef0123456789abcdef\naws_secret_access_key = verysecretkey\naws_stall_s = 1\n%s", server.port, server.port, more) > 0);
+                              "datastore_id = 0123456789abcdef0123456789abcdef\naws_secret_access_key = verysecretkey\naws_stall_s = 1\naws_max_attempts = 1\n%s", server.port, server.port, more) > 0);
     assert_int_equal(fclose(conf), 0);
     int rc = config_load(&f.config, home, &e);
     rc = rc ? rc : stow_check_settings(f.config, &e);
