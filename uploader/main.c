@@ -9,6 +9,7 @@
 #include "common/runtime/runtime.h"
 #include "common/worker/worker.h"
 #include "uploader/keys.h"
+#include "uploader/transport.h"
 #include "uploader/upload.h"
 
 #include <stdio.h>
@@ -32,6 +33,9 @@ static void chores(struct uploader *m, bool is_draining)
 
 static int check_settings(const struct config *c, struct err *e)
 {
+    if (config_destination_kind(c) == KIND_DICOMWEB) {
+        return stow_check_settings(c, e);
+    }
     if (!config_text(c, CFG_DICOM_BUCKET)[0]) {
         return err_set(e, ERR_CONFIG, 0, "dicom_bucket is not set: name the S3 bucket for the images in storescp.conf (or DICOM_BUCKET)");
     }
@@ -66,6 +70,7 @@ static int start(struct uploader *m, const char *home, struct err *e)
     u->state = m->worker.state;
     u->handoff = m->worker.handoff;
     u->aws = m->aws;
+    u->transport = config_destination_kind(u->config) == KIND_DICOMWEB ? &transport_dicomweb : &transport_s3;
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
+#include "uploader/transport.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -115,53 +116,20 @@ void upload_claim(struct upload *u)
 
 /* ---- transfers ------------------------------------------------------------------------------------------------------------------ */
 
-static void on_end(void *ctx, const struct s3_put_result *result)
+void upload_item_ended(struct item *item)
 {
-    struct item *item = ctx;
     struct upload *u = item->upload;
     (void)close(item->fd);
     item->fd = -1;
-    item->result = *result;
     item->step = ITEM_ENDED;
     item->ended_ms = clock_mono_ms();
     u->oldest_end_ms = u->ended++ == 0 ? item->ended_ms : u->oldest_end_ms;
     u->sending--;
 }
 
-static int keep_upload(void *ctx, const char *upload_id, struct err *e)
-{
-    struct item *item = ctx;
-    return state_multipart_keep(item->upload->state, &item->claim, upload_id, e);
-}
-
-/* A probe of gigabytes need not end before the others may go on. */
-static void on_part(void *ctx)
-{
-    struct item *item = ctx;
-    struct breaker *b = &item->upload->breaker;
-    if (b->open && breaker_succeeded(b, "", item->began_ms, clock_mono_ms())) {
-        log_info("uploads_resumed", "after_ms=%lld", (long long)(clock_mono_ms() - b->opened_ms));
-        item->upload->look_at_ms = 0;
-    }
-}
-
-static int begin_parts(struct upload *u, struct item *item, const struct s3_put *put, struct err *e)
-{
-    char upload_id[STATE_UPLOAD_ID_SIZE];
-    int rc = state_multipart_find(u->state, &item->claim, upload_id, e);
-    struct s3_multipart m = {.put = *put,
-                             .part_bytes = config_int(u->config, CFG_MULTIPART_PART_MB) << 20,
-                             .parallel = u->part_parallel,
-                             .upload_id = upload_id,
-                             .keep = keep_upload,
-                             .progress = on_part};
-    return rc ? rc : s3_multipart_begin(u->aws, &m, on_end, item, e);
-}
-
 static int begin(struct upload *u, struct item *item, struct err *e)
 {
     const struct state_received *r = &item->claim.r;
-    const char *key = item->claim.s3_key;
     struct stat info;
     item->fd = spool_open(u->home, r->id, e);
     if (item->fd < 0) {
@@ -174,10 +142,7 @@ static int begin(struct upload *u, struct item *item, struct err *e)
         rc = err_set(e, ERR_SPOOL_DAMAGED, 0, "the spool file has %lld bytes, %lld were received", (long long)info.st_size,
                      (long long)r->file_bytes);
     }
-    struct s3_put put = {.bucket = NULL, .key = key, .fd = item->fd, .bytes = r->file_bytes, .crc32c = r->file_crc32c,
-                         .is_only_ours = strstr(key, r->id) != NULL};
-    bool in_parts = r->file_bytes > config_int(u->config, CFG_MULTIPART_ABOVE_MB) << 20;
-    rc = rc ? rc : in_parts ? begin_parts(u, item, &put, e) : s3_put_begin(u->aws, &put, on_end, item, e);
+    rc = rc ? rc : u->transport->begin(u, item, e);
     if (rc != 0) {
         (void)close(item->fd);
         item->fd = -1;
@@ -195,6 +160,8 @@ void upload_begin(struct upload *u)
         u->queued--;
         u->queued_bytes -= item->claim.r.file_bytes;
         memset(&item->result, 0, sizeof item->result);
+        memset(&item->verdict, 0, sizeof item->verdict);
+        item->was_there = false;
         item->began_ms = clock_mono_ms();
         item->step = ITEM_SENDING;
         u->sending++;
@@ -212,8 +179,12 @@ void upload_begin(struct upload *u)
 
 /* ---- ends ----------------------------------------------------------------------------------------------------------------------- */
 
-static const char *remedy_of(int code)
+static const char *remedy_of(const struct upload *u, int code)
 {
+    const char *own = u->transport->remedy ? u->transport->remedy(code) : NULL;
+    if (own) {
+        return own;
+    }
     switch (code) {
     case ERR_SPOOL_MISSING:
         return "look for the file in a backup of the spool and put it back into spool/obj, then storescpctl retry ID; or have the image sent again";
@@ -244,8 +215,8 @@ static void refuse(struct upload *u, struct item *item, const struct err *why)
 {
     struct err e = {0};
     log_error("upload_refused", "instance=%s batch=%s state=failed code=%s reason=\"%s\" remedy=\"%s\"", item->claim.r.id, item->claim.batch,
-              err_name(why->code), why->text, remedy_of(why->code));
-    int rc = state_refuse(u->state, &item->claim, why, remedy_of(why->code), &e);
+              err_name(why->code), why->text, remedy_of(u, why->code));
+    int rc = state_refuse(u->state, &item->claim, why, remedy_of(u, why->code), &e);
     if (rc != 0 && rc != ERR_FENCED) {
         log_error("refusal_not_recorded", "instance=%s reason=\"%s\"", item->claim.r.id, e.text);
         give_back(u, &item->claim, 1);
@@ -288,32 +259,6 @@ static int examine(struct upload *u, const struct item *item, struct err *why)
     return why->code;
 }
 
-/* Before an instance fails for good: an earlier transfer of it may have reached S3 although its answer was lost. Then it is uploaded, whatever
- * became of its spool file since. 1: S3 has exactly what was received; 0: it has not; negative with *why: nobody knows. */
-static int look_for_object(struct upload *u, struct item *item, struct err *why)
-{
-    struct s3_head head;
-    struct err e = {0};
-    if (!u->aws) {
-        return err_set(why, ERR_STOPPED, 0, "told to stop");
-    }
-    int rc = s3_head(u->aws, NULL, item->claim.s3_key, &head, &e);
-    if (rc == ERR_AWS_NOT_FOUND || rc == ERR_AWS_DENIED) { /* who may only put learns nothing here; the importer looks as well */
-        return 0;
-    }
-    if (rc != 0) {
-        *why = e;
-        return rc;
-    }
-    if (!head.has_crc32c || head.crc32c != item->claim.r.file_crc32c || head.bytes != item->claim.r.file_bytes) {
-        return 0;
-    }
-    log_warning("upload_found", "instance=%s batch=%s reason=\"%s, but S3 has the whole object already\"", item->claim.r.id, item->claim.batch, why->text);
-    memset(&item->result, 0, sizeof item->result);
-    (void)snprintf(item->result.etag, sizeof item->result.etag, "%s", head.etag);
-    return 1;
-}
-
 /* Another image lies under the key, and the key does not name this one: both are kept, this one goes beside it. False: the key cannot change. */
 static bool goes_beside(struct upload *u, struct item *item, const struct err *why)
 {
@@ -344,9 +289,14 @@ static bool end_of(struct upload *u, struct item *item)
     if (code == ERR_AWS_OTHER_OBJECT && goes_beside(u, item, &why)) {
         return false;
     }
+    if (u->transport->judge) {
+        code = u->transport->judge(u, item, &why);
+    }
     if (err_class_of(code) == ERR_CLASS_REFUSE && code != ERR_AWS_OTHER_OBJECT) {
-        int there = look_for_object(u, item, &why);
-        if (there == 1) {
+        int there = u->aws ? u->transport->look(u, item, &why) : err_set(&why, ERR_STOPPED, 0, "told to stop");
+        if (there == 1) { /* whatever became of its spool file since */
+            log_warning("upload_found", "instance=%s batch=%s reason=\"%s, but %s has it already\"", item->claim.r.id, item->claim.batch, why.text,
+                        u->transport->service);
             return true;
         }
         code = there < 0 ? there : code;
@@ -387,7 +337,7 @@ static void after_commit(struct upload *u, const struct item *item, bool fenced)
         return;
     }
     handoff_send(u->handoff, r->id, r->file_bytes, r->file_crc32c);
-    log_info("uploaded", "instance=%s batch=%s bytes=%lld attempt=%d age_ms=%lld hash_ms=%lld transfer_ms=%lld parts=%d parts_kept=%d request=%s", r->id,
+    log_info(u->transport->event, "instance=%s batch=%s bytes=%lld attempt=%d age_ms=%lld hash_ms=%lld transfer_ms=%lld parts=%d parts_kept=%d request=%s", r->id,
              item->claim.batch, (long long)r->file_bytes, item->claim.attempts + 1, (long long)(clock_wall_ms() - r->received_ms),
              (long long)item->result.hash_ms, (long long)item->result.transfer_ms, item->result.part_count, item->result.kept_count,
              item->result.request_id);
@@ -401,7 +351,7 @@ static void record(struct upload *u, struct item **items, size_t count)
     for (size_t i = 0; i < count; i++) {
         memset(&done[i], 0, sizeof done[i]);
         done[i].claim = &items[i]->claim;
-        (void)snprintf(done[i].etag, sizeof done[i].etag, "%s", items[i]->result.etag);
+        u->transport->evidence(u, items[i], &done[i]);
         (void)snprintf(done[i].sha256, sizeof done[i].sha256, "%s", items[i]->result.sha256);
     }
     bool whole = state_uploaded(u->state, done, count, &e) == 0;
@@ -448,39 +398,6 @@ void upload_settle(struct upload *u, bool all)
     }
     if (count > 0) {
         record(u, good, count);
-    }
-}
-
-/* ---- multipart uploads that were given up ------------------------------------------------------------------------------------------ */
-
-void upload_abort_leftover(struct upload *u)
-{
-    struct state_multipart m;
-    struct err e = {0};
-    bool found = false;
-    const int64_t now = clock_mono_ms();
-    if (u->breaker.open || u->broken || now < u->leftovers_at_ms) {
-        return;
-    }
-    u->leftovers_at_ms = now + UPLOAD_LEFTOVER_MS;
-    int rc = state_multipart_leftover(u->state, config_destination_name(u->config), &m, &found, &e);
-    if (rc != 0) {
-        log_error("leftovers_not_read", "reason=\"%s\"", e.text);
-    }
-    if (rc != 0 || !found) {
-        return;
-    }
-    rc = s3_multipart_abort(u->aws, NULL, m.s3_key, m.upload_id, &e);
-    if (rc == 0) {
-        log_info("multipart_aborted", "instance=%s reason=\"nobody will go on with it\"", m.instance);
-        u->leftovers_at_ms = 0;
-    } else {
-        log_warning("multipart_not_aborted", "instance=%s code=%s retry_ms=%d reason=\"%s\" remedy=\"allow s3:AbortMultipartUpload; a lifecycle rule of the "
-                    "bucket (AbortIncompleteMultipartUpload) removes what is left\"", m.instance, err_name(rc), RETRY_LONGEST_MS, e.text);
-    }
-    if (state_multipart_aborted(u->state, &m, rc == 0 ? 0 : clock_wall_ms() + RETRY_LONGEST_MS, &e) != 0) {
-        log_error("abort_not_recorded", "instance=%s reason=\"%s\"", m.instance, e.text);
-        u->leftovers_at_ms = now + UPLOAD_LEFTOVER_MS;
     }
 }
 

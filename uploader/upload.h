@@ -1,7 +1,7 @@
 /*
  * upload - the uploader's work: claimed rows become transfers, transfers become commits.
  *
- *   claim (state.db) -> QUEUED -> SENDING (aws_client) -> ENDED -> one commit for many -> hint to the importer
+ *   claim (state.db) -> QUEUED -> SENDING (transport.h, aws_client) -> ENDED -> one commit for many -> hint to the importer
  *
  * What each class of error (err.h) does to an instance is decided in one function, end_of(), in upload.c. A crash anywhere leaves the row 'validated'
  * with its batch: the next worker puts the same bytes under the same key. A large file goes in parts (s3_multipart.c); its upload id is in
@@ -12,6 +12,7 @@
 
 #include "common/aws/client.h"
 #include "common/aws/s3.h"
+#include "common/aws/stow.h"
 #include "common/handoff/handoff.h"
 #include "common/runtime/config.h"
 #include "common/state/state.h"
@@ -22,6 +23,7 @@ enum { UPLOAD_ITEMS = 512, UPLOAD_LEFTOVER_MS = 5000 };
 enum item_step { ITEM_FREE, ITEM_QUEUED, ITEM_SENDING, ITEM_ENDED };
 
 struct upload;
+struct transport;
 struct item {
     struct upload *upload;
     enum item_step step;
@@ -29,14 +31,17 @@ struct item {
     int fd; /* open while SENDING */
     int64_t began_ms, ended_ms;
     struct s3_put_result result;
+    struct stow_verdict verdict; /* of a DICOMweb server */
+    bool was_there;              /* nothing was sent: the other side has it from before */
 };
 
 struct upload {
-    const struct config *config; /* these five are borrowed */
+    const struct config *config; /* these six are borrowed */
     const char *home;
     struct state *state;
     struct handoff *handoff;
     struct aws_client *aws;
+    const struct transport *transport; /* of the kind of destination */
     struct breaker breaker;
     struct item items[UPLOAD_ITEMS];
     size_t queue[UPLOAD_ITEMS]; /* indexes of QUEUED items, oldest first: a ring */

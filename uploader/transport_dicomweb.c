@@ -1,0 +1,121 @@
+/*
+ * transport_dicomweb - a store request for each instance (common/aws/stow.h); its end is 'stored'.
+ *
+ * HealthImaging makes a second version of what comes twice. Whether an instance may have been sent before is told by its claim: `token` counts claims, the
+ * validator's first one among them, so only a claim with a token above 2 can have a transfer behind it whose end nobody knows - of this process or of one
+ * that died. Such an instance is looked for first (a query), and what is there is not sent again. Elsewhere a repeat changes nothing and is just sent.
+ *
+ * Failure reasons: out of resources pauses the destination; what the server cannot use fails the instance; a general failure, or none that is told, is
+ * tried dicomweb_attempts times with growing delays and then fails it. A duplicate that we may have sent ourselves counts as stored.
+ */
+#include "common/aws/stow.h"
+#include "uploader/transport.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { FIRST_TOKEN = 2 };
+
+static bool may_have_been_sent(const struct item *item)
+{
+    return item->claim.token > FIRST_TOKEN;
+}
+
+static struct stow_put put_of(const struct item *item)
+{
+    const struct state_instance *c = &item->claim;
+    return (struct stow_put){.sop_instance_uid = c->r.sop_instance_uid,
+                             .study_uid = c->study_uid,
+                             .series_uid = c->series_uid,
+                             .fd = item->fd,
+                             .bytes = c->r.file_bytes};
+}
+
+static void on_end(void *ctx, const struct stow_result *r)
+{
+    struct item *item = ctx;
+    struct s3_put_result *to = &item->result;
+    to->rc = r->rc;
+    to->why = r->why;
+    to->hash_ms = r->hash_ms;
+    to->transfer_ms = r->transfer_ms;
+    (void)snprintf(to->sha256, sizeof to->sha256, "%s", r->sha256);
+    (void)snprintf(to->request_id, sizeof to->request_id, "%s", r->request_id);
+    item->was_there = r->was_there;
+    item->verdict = r->verdict;
+    upload_item_ended(item);
+}
+
+static int begin(struct upload *u, struct item *item, struct err *e)
+{
+    struct stow_put put = put_of(item);
+    put.look_first = stow_counts_repeats(u->config) && may_have_been_sent(item);
+    return stow_put_begin(u->aws, &put, on_end, item, e);
+}
+
+/* What the server itself has refused is refused: the instance that it has may be another one of the same UID. What is our own trouble, such as a lost spool
+ * file, and a duplicate that can be our own may have arrived before. */
+static int look(struct upload *u, struct item *item, struct err *why)
+{
+    struct stow_put put = put_of(item);
+    struct err e = {0};
+    bool found = false;
+    bool is_ours = why->code == ERR_SPOOL_MISSING || why->code == ERR_SPOOL_DAMAGED || why->code == ERR_STORE_EXISTS;
+    if (!may_have_been_sent(item) || !is_ours) {
+        return 0;
+    }
+    int rc = stow_find(u->aws, &put, &found, &e);
+    if (rc != 0) {
+        *why = e;
+        return rc;
+    }
+    item->was_there = found;
+    return found;
+}
+
+static int judge(const struct upload *u, const struct item *item, struct err *why)
+{
+    long long most = config_int(u->config, CFG_DICOMWEB_ATTEMPTS);
+    if (why->code == ERR_STORE_FAILED && item->claim.attempts + 1 >= most) {
+        struct err last = *why;
+        (void)err_set(why, ERR_STORE_REFUSED, 0, "%.250s; attempt %d of %lld", last.text, item->claim.attempts + 1, most);
+    }
+    return why->code;
+}
+
+static void evidence(const struct upload *u, const struct item *item, struct state_uploaded *out)
+{
+    const struct stow_verdict *v = &item->verdict;
+    (void)u;
+    (void)snprintf(out->location, sizeof out->location, "%s", v->retrieve_url);
+    if (item->was_there) {
+        (void)snprintf(out->warning, sizeof out->warning, "found at the server by its SOP Instance UID; the answer to its transfer was lost");
+    } else if (v->warning != 0) {
+        const char *words = stow_reason_words(v->warning);
+        (void)snprintf(out->warning, sizeof out->warning, "server's warning %04XH%s%s", (unsigned)v->warning, words[0] ? ", " : "", words);
+    }
+}
+
+static const char *remedy(int code)
+{
+    switch (code) {
+    case ERR_STORE_REFUSED:
+        return "find out from the server why it does not take this image (its log, its conformance statement), correct that, then storescpctl retry ID; "
+               "the spool file is kept";
+    case ERR_STORE_EXISTS:
+        return "the server has another image with this SOP Instance UID and keeps it: compare both; remove it there, then storescpctl retry ID, or "
+               "storescpctl drop ID";
+    case ERR_TOO_LARGE:
+        return "HealthImaging's store request takes 1 GB: send such images to a destination of the kind healthimaging";
+    default:
+        return NULL;
+    }
+}
+
+const struct transport transport_dicomweb = {.service = "the DICOMweb server",
+                                             .event = "stored",
+                                             .begin = begin,
+                                             .look = look,
+                                             .judge = judge,
+                                             .evidence = evidence,
+                                             .remedy = remedy};
