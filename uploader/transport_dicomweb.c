@@ -5,8 +5,9 @@
  * validator's first one among them, so only a claim with a token above 2 can have a transfer behind it whose end nobody knows - of this process or of one
  * that died. Such an instance is looked for first (a query), and what is there is not sent again. Elsewhere a repeat changes nothing and is just sent.
  *
- * Failure reasons: out of resources pauses the destination; what the server cannot use fails the instance; a general failure, or none that is told, is
- * tried dicomweb_attempts times with growing delays and then fails it. A duplicate that we may have sent ourselves counts as stored.
+ * Failure reasons: out of resources pauses the destination; what the server cannot use fails the instance. A general failure (0110H), or none that is told,
+ * may be either: Orthanc with a full disk says it of every image. So it pauses the destination as an outage does, until others pass and this one does not
+ * (breaker.h); then it is tried dicomweb_attempts times by itself, with growing delays, and fails. A duplicate that we may have sent ourselves counts as stored.
  */
 #include "common/aws/stow.h"
 #include "uploader/transport.h"
@@ -76,7 +77,7 @@ static int look(struct upload *u, struct item *item, struct err *why)
 static int judge(const struct upload *u, const struct item *item, struct err *why)
 {
     long long most = config_int(u->config, CFG_DICOMWEB_ATTEMPTS);
-    if (why->code == ERR_STORE_FAILED && item->claim.attempts + 1 >= most) {
+    if (why->code == ERR_STORE_FAILED && item->claim.attempts + 1 >= most && breaker_blames(&u->breaker, item->claim.r.id)) {
         struct err last = *why;
         (void)err_set(why, ERR_STORE_REFUSED, 0, "%.250s; attempt %d of %lld", last.text, item->claim.attempts + 1, most);
     }

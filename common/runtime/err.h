@@ -87,8 +87,8 @@ enum err_class {
     /* a DICOMweb server: what it answered to a store request */                                                       \
     X(ERR_STORE_REFUSED, 90, "STORE_REFUSED", ERR_CLASS_REFUSE, "the DICOMweb server refused this instance")           \
     X(ERR_STORE_EXISTS, 91, "STORE_EXISTS", ERR_CLASS_REFUSE, "the DICOMweb server has an instance of that UID already") \
-    X(ERR_STORE_FAILED, 92, "STORE_FAILED", ERR_CLASS_RETRY_BACKOFF, "the DICOMweb server failed on this instance")    \
-    X(ERR_STORE_UNCONFIRMED, 93, "STORE_UNCONFIRMED", ERR_CLASS_RETRY_BACKOFF,                                         \
+    X(ERR_STORE_FAILED, 92, "STORE_FAILED", ERR_CLASS_PEER_DOWN, "the DICOMweb server failed on this instance")        \
+    X(ERR_STORE_UNCONFIRMED, 93, "STORE_UNCONFIRMED", ERR_CLASS_PEER_DOWN,                                             \
       "the DICOMweb server's answer does not mention the instance")                                                    \
     X(ERR_STORE_BUSY, 94, "STORE_SERVER_BUSY", ERR_CLASS_PEER_DOWN, "the DICOMweb server has no resources for now")    \
     X(ERR_STORE_SERVER, 95, "STORE_SERVER_ERROR", ERR_CLASS_PEER_DOWN, "the DICOMweb server had an internal error")    \
