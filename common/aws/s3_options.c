@@ -68,7 +68,7 @@ static int read_encryption(const struct config *c, struct s3_options *o, struct 
     const char *key = config_text(c, CFG_S3_KMS_KEY);
     const char *bucket_key = config_text(c, CFG_S3_BUCKET_KEY);
     o->encryption = encryption_word(config_text(c, CFG_S3_ENCRYPTION));
-    o->bucket_key = strcmp(bucket_key, "unset") == 0 ? "" : bucket_key;
+    o->bucket_key = strcmp(bucket_key, "true") == 0 ? "true" : strcmp(bucket_key, "false") == 0 ? "false" : "";
     for (size_t i = 0; !is_kms(o) && i < sizeof only_kms / sizeof only_kms[0]; i++) {
         const char *value = config_text(c, only_kms[i]);
         if (value[0] && strcmp(value, "unset") != 0) {

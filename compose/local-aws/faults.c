@@ -23,6 +23,7 @@ static const struct {
              {"strange_answer", offsetof(struct fault_effect, strange_answer)},
              {"wrong_etag", offsetof(struct fault_effect, wrong_etag)},
              {"wrong_checksum", offsetof(struct fault_effect, wrong_checksum)},
+             {"other_encryption", offsetof(struct fault_effect, other_encryption)},
              {"expired_token", offsetof(struct fault_effect, expired_token)},
              {"server_error", offsetof(struct fault_effect, server_error)},
              {"customer_error", offsetof(struct fault_effect, customer_error)},

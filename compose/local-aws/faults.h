@@ -15,7 +15,7 @@ struct fault_effect {
     bool reset, reset_after;
     unsigned status; /* 0: no error is ordered */
     char code[64], message[200];
-    bool wrong_etag, wrong_checksum, has_skew, expired_token, late_error; /* late: status 200, then the error */
+    bool wrong_etag, wrong_checksum, has_skew, expired_token, late_error, other_encryption; /* late: status 200, then the error */
     bool cut_answer, strange_answer;
     int clock_skew_s, slow_ms, page; /* page: most entries of a list; 0: as the service has it */
     bool job_failed, partial, server_error, customer_error, drop_result, skip_file, strange_line; /* of ImportJob, ImportFile, StoreInstance */

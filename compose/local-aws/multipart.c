@@ -78,7 +78,7 @@ void multipart_remove(const struct request *r, const char *id)
 
 /* ---- CreateMultipartUpload --------------------------------------------------------------------------------------------------------- */
 
-static int write_upload(const struct request *r, const char *id, struct err *e)
+static int write_upload(struct request *r, const char *id, struct err *e)
 {
     char path[STORE_PATH];
     const char *algorithm = request_header(r, "x-amz-checksum-algorithm");
@@ -90,6 +90,7 @@ static int write_upload(const struct request *r, const char *id, struct err *e)
     if (rc == 0) {
         (void)snprintf(path + strlen(path), sizeof path - strlen(path), "/upload.json");
         rc = store_save_json(r->app->store, upload, path, e);
+        s3_answer_encryption(r, json_object_get(upload, "headers"));
     }
     json_decref(upload);
     return rc;
@@ -100,7 +101,7 @@ void s3_create_multipart(struct request *r)
     char id[27];
     struct err e = {0};
     const char *algorithm = request_header(r, "x-amz-checksum-algorithm");
-    if (!s3_need_bucket(r)) {
+    if (!s3_need_bucket(r) || !s3_asked_is_right(r)) {
         return;
     }
     if (algorithm && checksum_find(algorithm) == CHECKSUM_NONE) {

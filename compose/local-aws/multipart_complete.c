@@ -235,6 +235,7 @@ static void finish(struct request *r, struct whole *w, json_t *upload, const cha
     } else if (s3_commit(r, w->path, description, d.sha256_hex)) {
         w->path[0] = '\0';
         multipart_remove(r, id);
+        s3_answer_encryption(r, json_object_get(upload, "headers"));
         answer_complete(r, r->effect.wrong_etag ? "00000000000000000000000000000000-1" : etag, w->which, r->effect.wrong_checksum ? "AAAAAA==" : value,
                         type);
     }

@@ -157,6 +157,10 @@ bool s3_need_bucket(struct request *r)
         answer_refuse(r, 404, "NoSuchBucket", "The specified bucket does not exist");
         return false;
     }
+    if (owner && (strlen(owner) != 12 || strspn(owner, "0123456789") != 12)) {
+        answer_refuse(r, 400, "InvalidBucketOwnerAWSAccountID", "The value of the expected bucket owner parameter must be an AWS account ID");
+        return false;
+    }
     if (owner && strcmp(owner, r->app->options.account) != 0) {
         answer_refuse(r, 403, "AccessDenied", "Access Denied");
         return false;

@@ -34,6 +34,14 @@ void s3_list_multiparts(struct request *r);
 bool s3_need_bucket(struct request *r);
 /* The headers that S3 keeps with an object and gives back: content-type and so on, x-amz-meta-*. New reference. */
 json_t *s3_kept_headers(const struct request *r);
+/* s3_asked.c: encryption, storage class and tags that a request asks for. false: refused. */
+bool s3_asked_is_right(struct request *r);
+/* Into the headers that are kept with the object. x-local-tagging: the tags themselves, for tests; AWS tells only their number. */
+void s3_asked_keep(const struct request *r, json_t *headers);
+/* What S3 tells of the encryption after a write. */
+void s3_answer_encryption(struct request *r, json_t *headers);
+/* Then an ETag is no MD5. */
+bool s3_is_kms(json_t *headers);
 /* x-amz-checksum-<name> of a description's checksums, for the answer. */
 void s3_answer_checksums(struct request *r, json_t *description);
 /* ETag as ordered faults want it. */

@@ -21,7 +21,7 @@ static const char *text_of(json_t *object, const char *name)
 static int keep(void *ctx, const char *name, const char *value)
 {
     static const char *const kept[] = {"content-type", "content-encoding", "cache-control", "content-disposition", "content-language",
-                                       "expires", "x-amz-storage-class", "x-amz-server-side-encryption", "x-amz-website-redirect-location"};
+                                       "expires", "x-amz-website-redirect-location"};
     char lower[128];
     size_t i = 0;
     for (; name[i] && i + 1 < sizeof lower; i++) {
@@ -50,6 +50,7 @@ json_t *s3_kept_headers(const struct request *r)
 {
     json_t *headers = json_object();
     request_each_header(r, keep, headers);
+    s3_asked_keep(r, headers);
     if (!json_object_get(headers, "content-type")) {
         (void)json_object_set_new(headers, "content-type", json_string("binary/octet-stream"));
     }
@@ -117,19 +118,23 @@ void s3_put_object(struct request *r)
 {
     struct digest d;
     enum checksum which;
-    if (!s3_need_bucket(r) || !upload_finish(r, &d, &which)) {
+    if (!s3_need_bucket(r) || !s3_asked_is_right(r) || !upload_finish(r, &d, &which)) {
         return;
+    }
+    json_t *headers = s3_kept_headers(r);
+    if (s3_is_kms(headers)) {
+        memcpy(d.etag, d.sha256_hex, 32);
     }
     json_t *description =
         json_pack("{s:s s:I s:I s:s s:o s:s s:o}", "key", r->key, "bytes", (json_int_t)d.bytes, "modified_ms", (json_int_t)clock_wall_ms(),
-                  "etag", d.etag, "checksums", upload_checksums(&d, which), "checksum_type", "FULL_OBJECT", "headers", s3_kept_headers(r));
+                  "etag", d.etag, "checksums", upload_checksums(&d, which), "checksum_type", "FULL_OBJECT", "headers", headers);
     if (description && meta_is_small(r, json_object_get(description, "headers")) && upload_seal(r, description) &&
         s3_commit(r, upload_path(r->upload), description, d.sha256_hex)) {
         upload_keep(r->upload);
         r->status = 200;
         s3_answer_etag(r, d.etag);
         s3_answer_checksums(r, description);
-        answer_header(r, "x-amz-server-side-encryption", "AES256");
+        s3_answer_encryption(r, json_object_get(description, "headers"));
     }
     json_decref(description);
 }

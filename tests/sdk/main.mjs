@@ -121,6 +121,44 @@ const tests = {
     await refused(put('a', 'a', { ExpectedBucketOwner: '999999999999' }), 'AccessDenied', 403);
   },
 
+  async 'options: encryption, KMS keys, storage class, tags, owner'() {
+    const id = '01234567-89ab-cdef-0123-456789abcdef';
+    const head = (Key) => store.send(new s3.HeadObjectCommand({ Bucket: BUCKET, Key }));
+    assert.equal((await put('sdk/opt/plain', 'x')).ServerSideEncryption, 'AES256');
+    const kms = await put('sdk/opt/kms', 'x', { ServerSideEncryption: 'aws:kms', SSEKMSKeyId: id, BucketKeyEnabled: true, StorageClass: 'STANDARD_IA', Tagging: 'a=1&b=x%20y',
+      SSEKMSEncryptionContext: Buffer.from('{"site":"north"}').toString('base64'), ExpectedBucketOwner: '123456789012' });
+    assert.deepEqual([kms.ServerSideEncryption, kms.BucketKeyEnabled], ['aws:kms', true]);
+    assert.match(kms.SSEKMSKeyId, new RegExp(`^arn:aws:kms:${REGION}:[0-9]{12}:key/${id}$`));
+    assert.notEqual(kms.ETag, `"${md5('x')}"`); // not of what was sent
+    const seen = await head('sdk/opt/kms');
+    assert.deepEqual([seen.ServerSideEncryption, seen.SSEKMSKeyId, seen.BucketKeyEnabled, seen.StorageClass], ['aws:kms', kms.SSEKMSKeyId, true, 'STANDARD_IA']);
+    assert.equal((await get('sdk/opt/kms')).TagCount, 2);
+    assert.equal((await put('sdk/opt/dsse', 'x', { ServerSideEncryption: 'aws:kms:dsse', SSEKMSKeyId: 'alias/images' })).ServerSideEncryption, 'aws:kms:dsse');
+    for (const [more, name] of [[{ ServerSideEncryption: 'ROT13' }, 'InvalidEncryptionAlgorithmError'], [{ SSEKMSKeyId: id }, 'InvalidArgument'],
+      [{ ServerSideEncryption: 'aws:kms', SSEKMSKeyId: 'alias/missing' }, 'KMS.NotFoundException'], [{ ServerSideEncryption: 'aws:kms', SSEKMSKeyId: 'nonsense' }, 'KMS.NotFoundException'],
+      [{ ServerSideEncryption: 'aws:kms', SSEKMSEncryptionContext: 'bm8=' }, 'InvalidArgument'], [{ StorageClass: 'COLD' }, 'InvalidStorageClass'],
+      [{ Tagging: 'a=1&a=2' }, 'InvalidArgument'], [{ Tagging: Array.from({ length: 11 }, (_, i) => `k${i}=v`).join('&') }, 'InvalidArgument'],
+      [{ ExpectedBucketOwner: '12' }, 'InvalidBucketOwnerAWSAccountID']]) {
+      await refused(put('sdk/opt/never', 'x', more), name, 400);
+    }
+    await refused(put('sdk/opt/never', 'x', { ExpectedBucketOwner: '999999999999' }), 'AccessDenied', 403);
+    await refused(get('sdk/opt/never'), 'NoSuchKey', 404);
+    // in parts: asked for at the beginning, told at the beginning and at the end
+    const Key = 'sdk/opt/parts';
+    const begun = await store.send(new s3.CreateMultipartUploadCommand({ Bucket: BUCKET, Key, ServerSideEncryption: 'aws:kms', SSEKMSKeyId: id, StorageClass: 'GLACIER_IR', Tagging: 'a=1' }));
+    assert.deepEqual([begun.ServerSideEncryption, begun.SSEKMSKeyId], ['aws:kms', kms.SSEKMSKeyId]);
+    const { UploadId } = begun;
+    const { ETag } = await store.send(new s3.UploadPartCommand({ Bucket: BUCKET, Key, UploadId, PartNumber: 1, Body: 'all of it' }));
+    const complete = (more) => store.send(new s3.CompleteMultipartUploadCommand({ Bucket: BUCKET, Key, UploadId, MultipartUpload: { Parts: [{ PartNumber: 1, ETag }] }, ...more }));
+    await put(Key, 'in the way');
+    await refused(complete({ IfNoneMatch: '*' }), 'PreconditionFailed', 412);
+    await store.send(new s3.DeleteObjectCommand({ Bucket: BUCKET, Key }));
+    assert.equal((await complete({ IfNoneMatch: '*' })).ServerSideEncryption, 'aws:kms');
+    const whole = await head(Key);
+    assert.deepEqual([whole.ServerSideEncryption, whole.StorageClass, whole.ContentLength], ['aws:kms', 'GLACIER_IR', 9]);
+    await refused(store.send(new s3.CreateMultipartUploadCommand({ Bucket: BUCKET, Key, StorageClass: 'COLD' })), 'InvalidStorageClass', 400);
+  },
+
   async 'multipart: parts, listings, complete, abort'() {
     const parts = [Buffer.alloc(5 << 20, 'a'), Buffer.alloc(5 << 20, 'b'), Buffer.from('the end')];
     const Key = 'sdk/multipart';
