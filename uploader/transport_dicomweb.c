@@ -40,6 +40,7 @@ static void on_end(void *ctx, const struct stow_result *r)
     to->why = r->why;
     to->hash_ms = r->hash_ms;
     to->transfer_ms = r->transfer_ms;
+    to->first_failed_ms = r->first_failed_ms;
     (void)snprintf(to->sha256, sizeof to->sha256, "%s", r->sha256);
     (void)snprintf(to->request_id, sizeof to->request_id, "%s", r->request_id);
     item->was_there = r->was_there;
@@ -77,7 +78,7 @@ static int look(struct upload *u, struct item *item, struct err *why)
 static int judge(const struct upload *u, const struct item *item, struct err *why)
 {
     long long most = config_int(u->config, CFG_DICOMWEB_ATTEMPTS);
-    if (why->code == ERR_STORE_FAILED && item->claim.attempts + 1 >= most && breaker_blames(&u->breaker, item->claim.r.id)) {
+    if (why->code == ERR_STORE_FAILED && item->claim.attempts + 1 >= most && breaker_blames(&u->breaker, item->claim.r.id, item->result.first_failed_ms)) {
         struct err last = *why;
         (void)err_set(why, ERR_STORE_REFUSED, 0, "%.250s; attempt %d of %lld", last.text, item->claim.attempts + 1, most);
     }

@@ -136,6 +136,7 @@ static void on_stored(void *ctx, struct aws_answer *a)
     const struct http_response *http = a->http;
     const long status = http ? http->status : 0;
     r->transfer_ms = clock_mono_ms() - job->put_began_ms;
+    r->first_failed_ms = a->first_failed_ms;
     r->status = status;
     (void)snprintf(r->request_id, sizeof r->request_id, "%s", a->request_id);
     bool answered = http && http->rc == 0 && status != 0;
@@ -296,6 +297,7 @@ static void on_looked(void *ctx, struct aws_answer *a)
     struct stow_job *job = ctx;
     struct stow_result *r = &job->result;
     r->status = a->http ? a->http->status : 0;
+    r->first_failed_ms = a->first_failed_ms;
     r->rc = judge_query(job, a, &r->was_there, &r->why);
     if (r->rc == 0 && !r->was_there) {
         r->rc = store(job, &r->why);

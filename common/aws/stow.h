@@ -31,6 +31,7 @@ struct stow_result {
     char sha256[65]; /* of the file, if dicomweb_payload = sha256 made it known; else "" */
     char request_id[64];
     int64_t hash_ms, transfer_ms;
+    int64_t first_failed_ms; /* monotonic: when the first attempt of the request that ended it had failed; 0: it had only one */
 };
 typedef void (*stow_done)(void *ctx, const struct stow_result *result);
 
