@@ -52,6 +52,11 @@ static void chores(struct process *p)
         } else if (closed) {
             log_warning("late_instances", "count=%d effect=\"their batches start without them\" remedy=\"storescpctl stuck shows what holds them up\"", closed);
         }
+        if (state_batches_leave_held(p->m.state, config_int(p->m.config, CFG_BATCH_MAX_AGE_MS), &p->m.again.limits, &closed, &e) != 0) {
+            log_error("leave_failed", "reason=\"%s\"", e.text);
+        } else if (closed) {
+            log_warning("held_left", "count=%d effect=\"their batches start without them\" remedy=\"storescpctl release lets them follow\"", closed);
+        }
         if (state_batches_close_urgent(p->m.state, config_int(p->m.config, CFG_BATCH_URGENT_QUIET_MS), &closed, &e) != 0) {
             log_error("close_failed", "reason=\"%s\"", e.text);
         } else if (closed) {

@@ -88,6 +88,10 @@ int importer_clear_prefix(struct importer *m, const struct state_batch *b, const
         }
     } while (rc == 0);
     free(s);
+    if (rc == ERR_AWS_DENIED && b->held_left > 0) { /* a person said that it must not be imported */
+        return err_set(e, ERR_AWS_CONFLICT, 0, "%lld held instances left this batch, and their objects cannot be removed: allow s3:ListBucket and s3:DeleteObject "
+                       "for the images' prefix", (long long)b->held_left);
+    }
     if (rc == ERR_AWS_DENIED) { /* healthy images do not wait for a right that hardly ever matters; the results tell what happened */
         log_warning("prefix_not_looked_at", "batch=%s reason=\"%s\" effect=\"the job is started all the same; an object of an instance that failed may be "
                     "imported\" remedy=\"grant s3:ListBucket and s3:DeleteObject for the images' prefix\"", b->id, e->text);

@@ -35,7 +35,7 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     batch[0] = '\0';
     sqlite3_stmt *q = state_prepare(s,
                                     "SELECT id, instance_count, bytes FROM batch INDEXED BY batch_open WHERE state = 'open' AND study_uid = ?1 "
-                                    "AND destination = (SELECT destination FROM instance WHERE id = ?2) LIMIT 1",
+                                    "AND destination = (SELECT destination FROM instance WHERE id = ?2) AND split_of IS NULL LIMIT 1",
                                     e);
     if (!q || state_bind(q, "tt", study_uid, id) != 0) {
         return ERR_DATABASE;
@@ -239,7 +239,8 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
                       " (SELECT max(at_ms) FROM event WHERE batch = ?1 AND instance IS NULL AND to_state = 'starting'),"
                       " (SELECT s3_key FROM instance WHERE batch = ?1 AND s3_key IS NOT NULL LIMIT 1),"
                       " (SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')),"
-                      " (SELECT count(*) FROM instance INDEXED BY instance_batch WHERE batch = ?1 AND state = 'uploaded') "
+                      " (SELECT count(*) FROM instance INDEXED BY instance_batch WHERE batch = ?1 AND state = 'uploaded'),"
+                      " (SELECT held_left FROM batch WHERE id = ?1) "
                       "FROM (SELECT ?1 AS id) LEFT JOIN import_job ON batch = id",
                       e);
     if (!q || state_bind(q, "t", out->id) != 0) {
@@ -262,6 +263,7 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
         state_column(q, 12, out->s3_key, sizeof out->s3_key);
         out->jobs_count = sqlite3_column_int64(q, 13);
         out->uploaded_count = sqlite3_column_int64(q, 14);
+        out->held_left = sqlite3_column_int64(q, 15);
     }
     int rc = step == SQLITE_ROW ? 0 : state_sql_error(s, e, "read a batch");
     (void)sqlite3_reset(q);

@@ -88,6 +88,18 @@ enum { STATE_URGENT_AHEAD_MS = 3600000 };
 int state_urge_instance(struct state *s, const char *id, int64_t now_ms, struct err *e);
 /* The batch is urgent if the instance, which was just put into it, is. Inside a transaction. */
 int state_urge_batch(struct state *s, const char *id, const char *batch, struct err *e);
+/* What becomes of the instances that a failed job left; see split.c. */
+struct state_split {
+    int64_t piece_max; /* of the new batches; 0: they go to the study's open batch */
+    bool charged;      /* the job counts as one of their import_attempts */
+    char piece[STATE_ID_SIZE]; /* that is being filled, "" at first */
+    int64_t in_piece;
+};
+int state_split_decide(struct state *s, const struct state_batch *b, const struct err *why, struct state_split *out, struct err *e);
+/* Puts an instance that is just becoming 'validated' into a piece of b. Inside a transaction. */
+int state_split_take(struct state *s, const struct state_batch *b, struct state_split *split, const char *id, int64_t bytes, int64_t now_ms, struct err *e);
+/* Closes the pieces of b. Inside the transaction that ends b; before a crash of which they close by their quiet time. */
+int state_split_end(struct state *s, const struct state_batch *b, int64_t now_ms, struct err *e);
 /* open -> closed, with why as the note of the event; nothing when it is not open any more. Inside a transaction. */
 int state_batch_close(struct state *s, const char *batch, const char *why, int64_t now_ms, struct err *e);
 /* An event that belongs to a batch. Inside a transaction. */

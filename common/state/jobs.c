@@ -148,8 +148,9 @@ static int fail_instance(struct state *s, const char *id, const struct err *why,
     return rc ? rc : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "te", id, remedy);
 }
 
-/* importing -> validated in a new batch, or -> failed when enough jobs failed on it. Inside a transaction. */
-static int send_back(struct state *s, const char *id, const struct err *why, const struct state_again *again, int64_t now, struct err *e)
+/* importing -> validated in a new batch, or -> failed when enough jobs failed on it. split: NULL, or how the batch b is taken apart. Inside a transaction. */
+static int send_back(struct state *s, const struct state_batch *b, const char *id, const struct err *why, const struct state_again *again,
+                     struct state_split *split, int64_t now, struct err *e)
 {
     char study[STATE_UID_SIZE] = "";
     char batch[STATE_ID_SIZE];
@@ -165,7 +166,7 @@ static int send_back(struct state *s, const char *id, const struct err *why, con
     if (step == SQLITE_ROW) {
         state_column(q, 0, study, sizeof study);
         bytes = sqlite3_column_int64(q, 1);
-        jobs = sqlite3_column_int(q, 2) + 1;
+        jobs = sqlite3_column_int(q, 2) + (!split || split->charged);
         released = sqlite3_column_int(q, 3) != 0;
     }
     int rc = step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "read an instance");
@@ -182,12 +183,13 @@ static int send_back(struct state *s, const char *id, const struct err *why, con
     }
     rc = rc ? rc : state_move(s, id, -1, "importing", "validated", now, err_name(why->code), why->text, e);
     if (rc == 0) {
-        rc = state_assign_batch(s, id, study, bytes, &again->limits, now, batch, e);
+        rc = split && split->piece_max ? state_split_take(s, b, split, id, bytes, now, e)
+                                       : state_assign_batch(s, id, study, bytes, &again->limits, now, batch, e);
     }
     if (rc == 0) {
         rc = state_run(s, NULL, e,
                        "UPDATE instance SET next_attempt_ms = ?2, error_code = ?3, error_text = ?4, job_id = NULL WHERE id = ?1", "titt",
-                       id, now + backoff_ms(jobs - 1, RETRY_BASE_MS, RETRY_CEILING_MS, random_u32()), err_name(why->code), why->text);
+                       id, now + backoff_ms(jobs > 0 ? jobs - 1 : 0, RETRY_BASE_MS, RETRY_CEILING_MS, random_u32()), err_name(why->code), why->text);
     }
     return rc;
 }
@@ -264,7 +266,7 @@ static int settle(struct state *s, struct state_batch *b, const struct state_res
         return rc ? rc : settle_unexpected(s, b, r, now, e);
     }
     if (r->kind == RESULT_RETRY) {
-        return send_back(s, r->id, &r->why, again, now, e);
+        return send_back(s, b, r->id, &r->why, again, NULL, now, e);
     }
     if (r->kind == RESULT_REFUSED) {
         return fail_instance(s, r->id, &r->why,
@@ -309,7 +311,12 @@ static int end_batch(struct state *s, struct state_batch *b, const char *from, c
                      const char *remedy, int *left_count, struct err *e)
 {
     char ids[CHUNK][STATE_ID_SIZE];
+    struct state_split split = {.charged = true};
     *left_count = 0;
+    int decided = again ? state_split_decide(s, b, why, &split, e) : 0;
+    if (decided != 0) {
+        return decided;
+    }
     for (;;) {
         size_t count = 0;
         int step = SQLITE_DONE;
@@ -332,7 +339,10 @@ static int end_batch(struct state *s, struct state_batch *b, const char *from, c
             (void)sqlite3_reset(q);
         }
         for (size_t i = 0; rc == 0 && i < count; i++) {
-            rc = again ? send_back(s, ids[i], why, again, now, e) : fail_instance(s, ids[i], why, remedy, now, e);
+            rc = again ? send_back(s, b, ids[i], why, again, &split, now, e) : fail_instance(s, ids[i], why, remedy, now, e);
+        }
+        if (rc == 0 && count < CHUNK && again) {
+            rc = state_split_end(s, b, now, e);
         }
         if (rc == 0 && count < CHUNK) {
             rc = move_batch(s, b, from, "done", false, now, NULL, now, e);

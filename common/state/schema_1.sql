@@ -108,6 +108,7 @@ CREATE INDEX batch_reconciling ON batch (destination, next_attempt_ms, id) WHERE
 CREATE INDEX batch_job ON batch (state) WHERE state IN ('starting', 'running'); -- what counts against HealthImaging's quota
 CREATE INDEX batch_owner ON batch (owner) WHERE owner IS NOT NULL;
 CREATE INDEX batch_overdue ON batch (overdue_ms) WHERE state = 'running' AND overdue_ms IS NOT NULL;
+CREATE INDEX batch_split ON batch (split_of) WHERE split_of IS NOT NULL;
 CREATE INDEX batch_urgent ON batch (last_added_ms) WHERE state = 'open' AND urgent = 1;
 
 -- How many instances of each study an open shared batch has taken; gone when it closes.

@@ -187,6 +187,7 @@ struct state_batch {
     int64_t instance_count, bytes;
     int64_t uploaded_count; /* instances that are 'uploaded' in it now; fewer than instance_count: some have left it */
     char s3_key[STATE_KEY_SIZE]; /* of one instance of it: shows under which prefix they were put */
+    int64_t held_left; /* held ones that left it after they were uploaded: it must not start before their objects are gone */
     int64_t jobs_count; /* batches that are starting or running now, of all importers */
     /* of its import job; empty while CLOSED */
     char client_token[65];
@@ -211,6 +212,9 @@ int state_batches_close_waited(struct state *s, int *closed, struct err *e);
 int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e);
 int state_batches_leave_late_for(struct state *s, const char *destination, int64_t wait_ms, const struct state_batch_limits *limits, int *moved,
                                  struct err *e);
+/* A batch that has been closed for wait_ms goes without the uploaded instances that a person holds: back to 'validated', into the study's next batch; *moved
+ * counts them. Those whose spool file is gone stay. Costs what is held. */
+int state_batches_leave_held(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e);
 /* What an importer may do next. WORK_START: a STARTING batch, else the CLOSED one that waits longest and has every instance uploaded or
  * out of it; WORK_POLL: RUNNING; WORK_RESULTS: RECONCILING. */
 enum state_batch_work { WORK_START, WORK_POLL, WORK_RESULTS };

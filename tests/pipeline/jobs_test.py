@@ -85,8 +85,33 @@ def urgent_studies(build):
         say('ok: urgent studies')
 
 
+def failed_jobs_and_held_images(build):
+    """A job that fails as a whole comes again as a whole, then in halves; an image that a person holds lets its batch go, and follows when it is released."""
+    with Clinic(build, 'jobs-halves', {'batch_quiet_ms': 500, 'batch_max_age_ms': 1500}) as it:
+        it.start()
+        it.fault({'operation': 'ImportJob', 'action': 'job_failed', 'partial': True, 'times': 2, 'message': 'ordered end'})
+        it.send(9)
+        it.settle(9)
+        same(it.states(), {'imported': 9}, 'states after two failed jobs')
+        same(it.query('SELECT instance_count, count(*), split_of IS NOT NULL FROM batch GROUP BY 1, 3 ORDER BY 1'), [(1, 2, 1), (4, 1, 0), (9, 1, 0)], 'batches')
+        same(sorted(row[0] for row in it.query('SELECT import_attempts FROM instance')), [0] * 5 + [1, 1, 2, 2], 'jobs that gave no verdict')
+        uids = it.send(3)
+        until(lambda: it.count('uploaded') == 3, 10, 'three images are in S3')
+        held = it.one('SELECT id FROM instance WHERE sop_instance_uid = ?', uids[1])
+        it.ctl('hold', held, '--reason', 'wrong patient?')
+        until(lambda: it.count('imported') == 11, 20, 'the others are imported')
+        same(it.query('SELECT state, held, s3_key FROM instance WHERE id = ?', held), [('validated', 1, None)], 'the one that is held')
+        same(len(it.log_lines('held_left', 'count=1')), 1, 'told in the log')
+        it.ctl('release', held)
+        it.settle(12)
+        same(it.states(), {'imported': 12}, 'states in the end')
+        it.stop()
+        it.check_invariants()
+        say('ok: failed jobs and held images')
+
+
 def test(build):
-    for part in (a_job_that_does_not_end, urgent_studies):
+    for part in (a_job_that_does_not_end, urgent_studies, failed_jobs_and_held_images):
         part(build)
 
 

@@ -363,6 +363,15 @@ static void every_statement_has_its_index(void **in)
     assert_int_equal(state_batches_close_urgent(f->importer, 0, &n, &e), 0);
     assert_int_equal(state_import_now(f->importer, "1.2.3", &n, &e), 0);
     assert_int_equal(state_import_now(f->importer, id, &n, &e), 0);
+    struct state_split split;
+    const struct err failed = {.code = ERR_IMPORT_JOB_FAILED};
+    fill(f, 'e', 1, "closed", "uploaded");
+    sql(f, "UPDATE instance SET held = 1 WHERE id LIKE 'ie%'; UPDATE batch SET split_of = 'x'");
+    (void)snprintf(b.job_status, sizeof b.job_status, "FAILED");
+    assert_int_equal(state_split_decide(f->importer, &b, &failed, &split, &e), 0);
+    assert_int_equal(state_batches_leave_held(f->importer, 0, &again.limits, &n, &e), 0);
+    assert_int_equal(state_begin(f->importer, &e), 0);
+    assert_int_equal(state_end(f->importer, state_split_end(f->importer, &b, 1, &e), &e), 0);
     check_plans(f->validator, &picks);
     check_plans(f->uploader, &picks);
     check_plans(f->importer, &picks);

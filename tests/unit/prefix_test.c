@@ -113,6 +113,78 @@ static void a_retried_ones_object_is_not_imported_twice(void **in)
     assert_false(stands(batch, ids[2]));
 }
 
+/* What a person holds after its upload does not keep its batch for ever, and is not imported with it: its object goes before the start, or the batch
+ * does not start. Released, it is uploaded into the study's next batch. */
+static void a_held_ones_object_is_not_imported(void **in)
+{
+    struct world *w = *in;
+    struct state_instance claim;
+    struct err e = {0};
+    char ids[3][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    char key[200];
+    int64_t count = 0;
+    int64_t late = 0;
+    int moved = 0;
+    assert_int_equal(spool_prepare(w->f->home, &e), 0);
+    closed_batch(w, ids, batch, 3);
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(key, sizeof key, "p/%s/%s.dcm", batch, ids[i]);
+        put_object(key, "image");
+        (void)snprintf(key, sizeof key, "%s/spool/obj/%s.dcm", w->f->home, ids[i]);
+        FILE *f = fopen(key, "w");
+        assert_non_null(f);
+        assert_int_equal(fclose(f), 0);
+    }
+    assert_int_equal(state_hold(w->f->uploader, ids[1], "wrong patient?", &count, &late, &e), 0);
+    assert_int_equal(count, 1);
+    assert_false(start_next(&w->m));
+    assert_int_equal(state_batches_leave_held(w->m.state, 60000, &w->m.again.limits, &moved, &e), 0);
+    assert_int_equal(moved, 0); /* it is given some time */
+    assert_int_equal(state_batches_leave_held(w->m.state, -1000, &w->m.again.limits, &moved, &e), 0);
+    assert_int_equal(moved, 1);
+    assert_int_equal(state_batches_leave_held(w->m.state, -1000, &w->m.again.limits, &moved, &e), 0);
+    assert_int_equal(moved, 0);
+    cloud.delete_rc = ERR_AWS_DENIED; /* better late than imported against a person's word */
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.start_calls, 0);
+    assert_true(text_is(w, "SELECT error_code FROM batch WHERE held_left = 1", "AWS_CONFLICT"));
+    cloud.delete_rc = 0;
+    later(w);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.job_count, 1);
+    assert_false(stands(batch, ids[1]));
+    assert_true(stands(batch, ids[0]) && stands(batch, ids[2]));
+    char others[2][STATE_ID_SIZE];
+    (void)snprintf(others[0], STATE_ID_SIZE, "%s", ids[0]);
+    (void)snprintf(others[1], STATE_ID_SIZE, "%s", ids[2]);
+    job_imports(w, batch, others, 2);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance WHERE state = 'imported'"), 2);
+    assert_int_equal(number(w, "SELECT count(*) FROM instance WHERE state = 'validated' AND held = 1 AND s3_key IS NULL"), 1);
+    assert_int_equal(state_unhold(w->f->uploader, ids[1], &count, &e), 0);
+    upload_one(w->f, &claim);
+    assert_string_equal(claim.r.id, ids[1]);
+    assert_string_not_equal(claim.batch, batch);
+}
+
+/* A held one whose spool file is gone stays, and its batch with it: the object is the last copy. */
+static void a_held_last_copy_stays(void **in)
+{
+    struct world *w = *in;
+    struct err e = {0};
+    char ids[2][STATE_ID_SIZE];
+    char batch[STATE_ID_SIZE];
+    int64_t count = 0;
+    int64_t late = 0;
+    int moved = 9;
+    closed_batch(w, ids, batch, 2);
+    assert_int_equal(state_hold(w->f->uploader, ids[1], NULL, &count, &late, &e), 0);
+    run_sql(w, "UPDATE instance SET released_ms = 1");
+    assert_int_equal(state_batches_leave_held(w->m.state, -1000, &w->m.again.limits, &moved, &e), 0);
+    assert_int_equal(moved, 0);
+    assert_false(start_next(&w->m));
+}
+
 /* Nothing is deleted that is the last copy of an image; that it was imported is found out and stays known. */
 static void the_last_copy_is_imported_and_said_so(void **in)
 {
@@ -267,6 +339,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_failed_ones_object_is_not_imported, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_held_ones_object_is_not_imported, world_up, world_down),
+        cmocka_unit_test_setup_teardown(a_held_last_copy_stays, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_dropped_ones_object_is_not_imported, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_retried_ones_object_is_not_imported_twice, world_up, world_down),
         cmocka_unit_test_setup_teardown(the_last_copy_is_imported_and_said_so, world_up, world_down),
