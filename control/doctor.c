@@ -27,7 +27,9 @@ void finding_advise(struct finding *f, const char *format, ...)
 void finding_of_error(struct finding *f, enum found found, const struct err *e, enum permission missing)
 {
     finding_set(f, found, "%s", e->text);
-    if (e->code == ERR_AWS_DENIED) {
+    if (e->code == ERR_AWS_KMS) { /* the sentence says the remedy */
+        f->missing = MAY_USE_KEY;
+    } else if (e->code == ERR_AWS_DENIED) {
         f->missing = missing;
         finding_advise(f, missing == NO_PERMISSION ? "a policy forbids it" : "allow this (in the credentials' policy; a policy of bucket or key, or an organisation's, may forbid it, too):");
     } else if (e->code == ERR_NETWORK || e->code == ERR_TIMEOUT || e->code == ERR_AWS_SERVER || e->code == ERR_AWS_THROTTLED) {
@@ -127,7 +129,7 @@ static void print_end(const struct telling *t)
 static void learn(struct doctor *d)
 {
     struct err e = {0};
-    struct s3_encryption told;
+    struct s3_encryption told = {0};
     struct aws_reach r;
     if (aws_client_open(&d->client, d->config, &e) != 0) {
         return;
@@ -136,9 +138,10 @@ static void learn(struct doctor *d)
         memset(&d->identity, 0, sizeof d->identity);
     }
     if (config_text(d->config, CFG_DICOM_BUCKET)[0] && aws_reach(d->client, AWS_S3, 5000, &r, &e) == 0 &&
-        s3_bucket_encryption(d->client, NULL, &told, &e) == 0 && strncmp(told.algorithm, "aws:kms", 7) == 0) {
-        (void)snprintf(d->kms_key, sizeof d->kms_key, "%s", told.key[0] ? told.key : "KMS_KEY_ARN");
+        s3_bucket_encryption(d->client, NULL, &told, &e) != 0) {
+        memset(&told, 0, sizeof told);
     }
+    doctor_note_key(d, &told);
     aws_client_close(&d->client);
 }
 

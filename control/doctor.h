@@ -26,7 +26,7 @@ enum found { FOUND_FINE, FOUND_WARNING, FOUND_FAILED, FOUND_NOT_CHECKED };
 
 /* What the credentials, or the role, must be allowed. Rows of the table in doctor_policy.c. */
 enum permission {
-    MAY_LIST, MAY_PUT, MAY_GET, MAY_DELETE, MAY_LIST_PARTS, MAY_ABORT, MAY_GET_RESULTS, MAY_SEE_ENCRYPTION, MAY_USE_KEY,
+    MAY_LIST, MAY_PUT, MAY_TAG, MAY_GET, MAY_DELETE, MAY_LIST_PARTS, MAY_ABORT, MAY_GET_RESULTS, MAY_SEE_ENCRYPTION, MAY_USE_KEY,
     MAY_START_JOB, MAY_GET_JOB, MAY_LIST_JOBS, MAY_GET_DATASTORE, MAY_PASS_ROLE,
     ROLE_MAY_LIST, ROLE_MAY_GET, ROLE_MAY_PUT, ROLE_MAY_USE_KEY,
     PERMISSION_COUNT,
@@ -69,6 +69,8 @@ void finding_advise(struct finding *f, const char *format, ...) __attribute__((f
 /* What an error of AWS means to a person. Keeps the first half of the text; missing: the permission that the call needs. */
 void finding_of_error(struct finding *f, enum found found, const struct err *e, enum permission missing);
 
+/* Keeps in d the KMS key that images are encrypted with, if one is: what the settings ask for, else what the bucket does. */
+void doctor_note_key(struct doctor *d, const struct s3_encryption *told);
 /* output_bucket, or dicom_bucket where it is not set. */
 const char *doctor_output_bucket(const struct config *config);
 

@@ -8,6 +8,7 @@
 #include "common/runtime/runtime.h"
 #include "control/doctor.h"
 
+#include <strings.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -28,7 +29,7 @@ static void look_at(struct doctor *d, struct finding *f, const char *bucket, con
         finding_advise(f, "make it, or correct %s", setting);
     } else if (rc == ERR_AWS_DENIED) {
         finding_set(f, FOUND_FAILED, "bucket %s: S3 HeadBucket is denied (403): it belongs to somebody else, or listing it is not allowed", bucket);
-        finding_advise(f, "is %s right? Else allow this:", setting);
+        finding_advise(f, "is %s right%s? Else allow this:", setting, config_text(d->config, CFG_S3_EXPECTED_OWNER)[0] ? ", and s3_expected_owner" : "");
         f->missing = MAY_LIST;
     } else if (rc != 0) {
         finding_of_error(f, FOUND_FAILED, &e, MAY_LIST);
@@ -58,6 +59,11 @@ static void check_owner(struct doctor *d, struct finding *f)
 {
     char region[48];
     struct err e = {0};
+    const char *expected = config_text(d->config, CFG_S3_EXPECTED_OWNER);
+    if (expected[0]) { /* every request asks for it: the one before, too */
+        finding_set(f, FOUND_FINE, "%s belongs to account %s, as s3_expected_owner says", config_text(d->config, CFG_DICOM_BUCKET), expected);
+        return;
+    }
     if (!d->identity.account[0]) {
         finding_set(f, FOUND_NOT_CHECKED, "our own account is not known");
         return;
@@ -66,11 +72,22 @@ static void check_owner(struct doctor *d, struct finding *f)
     if (rc == ERR_AWS_DENIED) {
         finding_set(f, FOUND_WARNING, "bucket %s does not belong to account %s, to which the credentials belong", config_text(d->config, CFG_DICOM_BUCKET),
                     d->identity.account);
-        finding_advise(f, "if that is not meant, anybody may read the images: correct dicom_bucket");
+        finding_advise(f, "if that is not meant, anybody may read the images: correct dicom_bucket; if it is, set s3_expected_owner to the owner's account");
     } else if (rc != 0) {
         finding_of_error(f, FOUND_WARNING, &e, NO_PERMISSION);
     } else {
         finding_set(f, FOUND_FINE, "%s belongs to account %s, as the credentials do", config_text(d->config, CFG_DICOM_BUCKET), d->identity.account);
+    }
+}
+
+void doctor_note_key(struct doctor *d, const struct s3_encryption *told)
+{
+    const char *wish = config_text(d->config, CFG_S3_ENCRYPTION);
+    bool by_us = strcmp(wish, "none") != 0;
+    const char *algorithm = by_us ? wish : told->algorithm;
+    const char *key = by_us ? config_text(d->config, CFG_S3_KMS_KEY) : told->key;
+    if (strncasecmp(algorithm, "aws:kms", 7) == 0) { /* a policy names a key by its ARN only */
+        (void)snprintf(d->kms_key, sizeof d->kms_key, "%.390s", strncmp(key, "arn:", 4) == 0 ? key : "KMS_KEY_ARN");
     }
 }
 
@@ -89,11 +106,17 @@ static void check_encryption(struct doctor *d, struct finding *f)
         finding_of_error(f, FOUND_NOT_CHECKED, &e, NO_PERMISSION);
         return;
     }
-    if (strncmp(told.algorithm, "aws:kms", 7) == 0) {
-        (void)snprintf(d->kms_key, sizeof d->kms_key, "%s", told.key[0] ? told.key : "KMS_KEY_ARN");
-    }
-    finding_set(f, FOUND_FINE, "the bucket encrypts by default with %s%s%s%s", told.algorithm, told.key[0] ? ", key " : "", told.key,
+    doctor_note_key(d, &told);
+    const char *wish = config_text(d->config, CFG_S3_ENCRYPTION);
+    bool by_us = strcmp(wish, "none") != 0;
+    const char *key = config_text(d->config, CFG_S3_KMS_KEY);
+    finding_set(f, FOUND_FINE, "the bucket encrypts by default with %s%s%s%s%s%s%s%s", told.algorithm, told.key[0] ? ", key " : "", told.key,
+                by_us ? "; images are asked to be encrypted with " : "", by_us ? wish : "", by_us && key[0] ? ", key " : "", by_us ? key : "",
                 d->kms_key[0] ? "; credentials and role need that key (`storescpctl doctor --policy`)" : "");
+    if (strcasecmp(wish, "AES256") == 0 && strncmp(told.algorithm, "aws:kms", 7) == 0) {
+        f->found = FOUND_WARNING;
+        finding_advise(f, "s3_encryption = AES256 is less than the bucket asks for: set it to none, unless that is meant");
+    }
 }
 
 static void check_output(struct doctor *d, struct finding *f)
@@ -159,8 +182,7 @@ static void check_put(struct doctor *d, struct finding *f)
         (void)close(fd);
     }
     if (rc != 0) {
-        bool by_key = strstr(e.text, "KMS") || strstr(e.text, "kms:");
-        finding_of_error(f, FOUND_FAILED, &e, by_key ? MAY_USE_KEY : MAY_PUT);
+        finding_of_error(f, FOUND_FAILED, &e, strstr(e.text, "PutObjectTagging") ? MAY_TAG : MAY_PUT);
         return;
     }
     d->facts |= FACT_MARKER;

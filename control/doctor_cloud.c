@@ -1,4 +1,5 @@
 /* doctor_cloud - endpoints, clock, credentials, and who they are. See doctor.h. */
+#include "common/aws/stow.h"
 #include "control/doctor.h"
 
 #include <stdlib.h>
@@ -133,13 +134,46 @@ static void check_identity(struct doctor *d, struct finding *f)
 
 static void check_dicomweb(struct doctor *d, struct finding *f)
 {
+    struct err e = {0};
+    if (stow_check_settings(d->config, &e) != 0 || aws_client_open(&d->client, d->config, &e) != 0) {
+        finding_set(f, FOUND_FAILED, "%s", e.text);
+        finding_advise(f, "correct the setting that the sentence names");
+        return;
+    }
+    d->facts |= FACT_CLIENT;
+    finding_set(f, FOUND_FINE, "%s, %s", config_text(d->config, CFG_DICOMWEB_URL)[0] ? config_text(d->config, CFG_DICOMWEB_URL) : "HealthImaging's own service",
+                strcmp(config_text(d->config, CFG_DICOMWEB_AUTH), "none") == 0 ? "without saying who we are" : config_text(d->config, CFG_DICOMWEB_AUTH));
+}
+
+/* A question for an instance that nobody has: name service, route, TLS, and who we are, without storing anything. */
+static void check_dicomweb_query(struct doctor *d, struct finding *f)
+{
+    struct stow_put nothing = {.sop_instance_uid = "2.25.1", .study_uid = "2.25.1", .series_uid = "2.25.1", .fd = -1};
+    bool found = false;
+    struct err e = {0};
+    int rc = stow_find(d->client, &nothing, &found, &e);
+    if (rc == 0) {
+        finding_set(f, FOUND_FINE, "the server answers queries (QIDO-RS)");
+    } else if (rc == ERR_NETWORK || rc == ERR_TIMEOUT || rc == ERR_AWS_CREDENTIALS || rc == ERR_AWS_DENIED || err_class_of(rc) == ERR_CLASS_CONFIG) {
+        finding_set(f, rc == ERR_AWS_NOT_FOUND ? FOUND_WARNING : FOUND_FAILED, "%s", e.text);
+        finding_advise(f, "dicomweb_url, dicomweb_auth and what belongs to it; name service (DNS), route, proxy, ca_bundle");
+    } else { /* it may store all the same */
+        finding_set(f, FOUND_WARNING, "%s", e.text);
+        finding_advise(f, "a server that only stores (STOW-RS) need not answer queries; if this one does, something is wrong there");
+    }
+}
+
+static void check_dicomweb_store(struct doctor *d, struct finding *f)
+{
     (void)d;
-    finding_set(f, FOUND_NOT_CHECKED, "a DICOMweb server is not asked from here");
-    finding_advise(f, "the first image shows it: `storescpctl status` says what an uploader waits for");
+    finding_set(f, FOUND_NOT_CHECKED, "only an image shows whether the server stores");
+    finding_advise(f, "`storescpctl status` says what an uploader waits for, `storescpctl stuck` what was refused");
 }
 
 const struct check doctor_cloud_checks[] = {
     {"dicomweb", OF_DICOMWEB, 0, check_dicomweb},
+    {"dicomweb_query", OF_DICOMWEB, FACT_CLIENT, check_dicomweb_query},
+    {"dicomweb_store", OF_DICOMWEB, 0, check_dicomweb_store},
     {"client", OF_AWS, 0, check_client},
     {"reach_s3", OF_AWS, FACT_CLIENT, check_reach_s3},
     {"reach_healthimaging", OF_IMAGING, FACT_CLIENT, check_reach_imaging},

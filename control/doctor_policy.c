@@ -16,6 +16,7 @@ static const struct {
     [MAY_LIST] = {false, ON_BUCKETS, OF_AWS, {"s3:ListBucket"}},
     [MAY_SEE_ENCRYPTION] = {false, ON_BUCKETS, OF_AWS, {"s3:GetEncryptionConfiguration"}},
     [MAY_PUT] = {false, ON_IMAGES, OF_AWS, {"s3:PutObject"}},
+    [MAY_TAG] = {false, ON_IMAGES, OF_AWS, {"s3:PutObjectTagging"}},
     [MAY_GET] = {false, ON_IMAGES, OF_AWS, {"s3:GetObject"}},
     [MAY_DELETE] = {false, ON_IMAGES, OF_AWS, {"s3:DeleteObject"}},
     [MAY_LIST_PARTS] = {false, ON_IMAGES, OF_AWS, {"s3:ListMultipartUploadParts"}},
@@ -60,7 +61,11 @@ static json_t *resources(const struct doctor *d, enum resource on)
         }
         break;
     case ON_IMAGES:
-        (void)json_array_append_new(list, json_sprintf("arn:%s:s3:::%s/%s/*", partition, bucket, config_text(c, CFG_S3_PREFIX)));
+        if (strncmp(config_text(c, CFG_S3_KEY_TEMPLATE), "{prefix}/", 9) == 0) {
+            (void)json_array_append_new(list, json_sprintf("arn:%s:s3:::%s/%s/*", partition, bucket, config_text(c, CFG_S3_PREFIX)));
+        } else { /* keys may be anything */
+            (void)json_array_append_new(list, json_sprintf("arn:%s:s3:::%s/*", partition, bucket));
+        }
         break;
     case ON_RESULTS:
         (void)json_array_append_new(list, json_sprintf("arn:%s:s3:::%s/%s/*", partition, output, config_text(c, CFG_OUTPUT_PREFIX)));
@@ -81,7 +86,8 @@ static json_t *resources(const struct doctor *d, enum resource on)
 
 static bool applies(const struct doctor *d, enum permission p)
 {
-    return (permissions[p].kinds & d->kind) && (permissions[p].on != ON_KEY || d->kms_key[0]);
+    return (permissions[p].kinds & d->kind) && (permissions[p].on != ON_KEY || d->kms_key[0]) &&
+           (p != MAY_TAG || config_text(d->config, CFG_S3_TAGS)[0]);
 }
 
 static json_t *statement(const struct doctor *d, json_t *actions, enum resource on)

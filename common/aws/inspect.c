@@ -114,14 +114,11 @@ int aws_caller_identity(struct aws_client *c, struct aws_identity *out, struct e
 static int bucket_call(struct aws_client *c, const char *operation, const char *method, const char *bucket, const char *key, struct aws_call **out,
                        struct err *e)
 {
-    struct aws_call *call = aws_call_new(c, AWS_S3, operation, method);
+    struct endpoint_place place;
+    int rc = endpoint_s3_place(&c->site.endpoints[AWS_S3], c->path_style, s3_bucket_of(c, bucket), key, &place, e);
+    struct aws_call *call = rc == 0 ? s3_call_new(c, operation, method, &place) : NULL;
     if (!call) {
-        return err_set(e, ERR_MEMORY, 0, "no memory for a request");
-    }
-    int rc = endpoint_s3_place(&c->site.endpoints[AWS_S3], c->path_style, s3_bucket_of(c, bucket), key, &call->place, e);
-    if (rc != 0) {
-        aws_call_free(call);
-        return rc;
+        return rc ? rc : err_set(e, ERR_MEMORY, 0, "no memory for a request");
     }
     call->response_max = LOOK_BYTES;
     *out = call;
@@ -137,7 +134,7 @@ int s3_bucket_look(struct aws_client *c, const char *bucket, const char *owner, 
     if (rc != 0) {
         return rc;
     }
-    if (owner) {
+    if (owner && !c->s3.owner[0]) { /* else s3_expected_owner stands there already */
         aws_call_header(call, "x-amz-expected-bucket-owner", "%.20s", owner);
     }
     rc = aws_call_blocking(c, call, &r, e);
@@ -182,6 +179,7 @@ int s3_parts_begin(struct aws_client *c, const char *bucket, const char *key, ch
     if (rc == 0) {
         aws_call_header(call, "x-amz-checksum-algorithm", "CRC32C");
         aws_call_header(call, "x-amz-checksum-type", "FULL_OBJECT");
+        s3_add_options(c, call);
         rc = aws_call_blocking(c, call, &r, e);
     }
     if (rc == 0) {

@@ -35,7 +35,7 @@ struct aws_identity {
 /* STS GetCallerIdentity: needs no permission at all. */
 int aws_caller_identity(struct aws_client *c, struct aws_identity *out, struct err *e);
 
-/* HeadBucket. owner: the account that the bucket has to belong to, or NULL; region: of the bucket, "" if S3 does not say. ERR_AWS_DENIED: not ours, or
+/* HeadBucket. owner: the account that the bucket has to belong to, or NULL (s3_expected_owner, where it is set, counts instead); region: of the bucket, "" if S3 does not say. ERR_AWS_DENIED: not ours, or
  * no s3:ListBucket; ERR_AWS_NOT_FOUND; ERR_AWS_REGION. */
 int s3_bucket_look(struct aws_client *c, const char *bucket, const char *owner, char region[48], struct err *e);
 

@@ -49,7 +49,7 @@ class Patient:
 
     def expect(self, name, finding, words='', remedy='', actions=None, **how):
         """Looks, and finds this about that check."""
-        got = self.look(**how)[name]
+        got = self.look(*how.pop('words_', ()), **how)[name]
         check(got[0] == finding and words in got[1] and remedy in got[2] and (actions is None or got[3] == actions),
               f'{name}: expected {finding}, "{words}", "{remedy}", {actions}: got {got}')
         others = {k: v for k, v in self.checks.items() if v[0] == 'failed' and k != name}
@@ -229,6 +229,47 @@ def buckets(p):
     same(it.s3_get(left)[:8], b'written ', 'it is really left')
 
 
+def options(p):
+    """What S3 is asked for beside storing the bytes."""
+    it = p.it
+    p.settings(s3_expected_owner='123456789012', s3_tags='clinic=north', s3_encryption='aws:kms', s3_kms_key='arn:aws:kms:us-east-1:123456789012:key/k2')
+    found = p.look()
+    same({k: v for k, v in found.items() if v[0] == 'failed'}, {}, 'what fails with all options')
+    check('s3_expected_owner' in found['owner'][1] and 'asked to be encrypted with aws:kms, key arn:aws:kms' in found['encryption'][1], f'{found["encryption"]}')
+    policy = json.loads(it.ctl('doctor', '--policy', '--json'))['credentials']['Statement']
+    check(any('s3:PutObjectTagging' in s['Action'] for s in policy) and any(s['Resource'] == ['arn:aws:kms:us-east-1:123456789012:key/k2'] for s in policy), f'{policy}')
+    it.fault({'operation': 'PutObject', 'action': 'error', 'status': 403, 'code': 'AccessDenied', 'message': 'not authorized to perform: s3:PutObjectTagging'})
+    p.only('put', 'failed', 'PutObjectTagging', '', ['s3:PutObjectTagging'])
+    it.fault()
+    p.settings(s3_expected_owner='999999999999')
+    p.expect('bucket', 'failed', 'denied', 's3_expected_owner')
+    p.settings()
+
+
+def destinations(p):
+    """Each is looked at by itself; a DICOMweb server is asked a question, and nothing of AWS."""
+    it = p.it
+    nobody = free_port()
+    it.sections = {'destination archive': {'destination_kind': 's3', 'for_modality': 'MR', 'dicom_bucket': 'no-such-bucket'},
+                   'destination pacs': {'destination_kind': 'dicomweb', 'for_modality': 'US', 'dicomweb_url': f'http://127.0.0.1:{nobody}/dicom-web'}}
+    p.settings()
+    p.only('bucket', 'failed', 'no-such-bucket', words_=('--destination', 'archive'))
+    same({'datastore', 'role', 'dicomweb'} & p.checks.keys(), set(), 'checks of HealthImaging for a bucket')
+    p.only('dicomweb_query', 'failed', f'127.0.0.1:{nobody}', 'dicomweb_url', words_=('--destination', 'pacs'))
+    same({'bucket', 'identity'} & p.checks.keys(), set(), 'checks of AWS for a DICOMweb server')
+    it.sections['destination pacs']['dicomweb_url'] = f'http://127.0.0.1:{it.aws_port}/dicom-web'
+    p.settings()
+    p.look('--destination', 'pacs')
+    check(p.checks['dicomweb_query'][0] != 'ok', f'the stand-in answers no queries: {p.checks["dicomweb_query"]}')
+    p.look('--destination', 'default', code=0)
+    text = it.ctl('doctor', code=1)
+    check(all(f'destination {n}' in text for n in ('default', 'archive', 'pacs')) and text.count('FAILED') >= 1, f'all of them in one: {text}')
+    check('no [destination nowhere]' in subprocess.run([it.program('storescpctl'), '--home', it.home, 'doctor', '--destination', 'nowhere'], capture_output=True,
+                                                       text=True, env=clean_environment()).stderr, 'a name that is not there')
+    it.sections = {}
+    p.settings()
+
+
 def imaging(p):
     it = p.it
     p.denied('GetDatastore', 'datastore', 'failed', 'medical-imaging:GetDatastore')
@@ -305,7 +346,7 @@ def test(build):
         it.need_cloud()
         it.start_aws()
         p = Patient(it)
-        for part in (healthy, settings_and_local, reach_clock_and_keys, buckets, imaging, running):
+        for part in (healthy, settings_and_local, reach_clock_and_keys, buckets, options, destinations, imaging, running):
             part(p)
             say(f'{part.__name__}: ok')
 
