@@ -232,12 +232,12 @@ def buckets(p):
 def options(p):
     """What S3 is asked for beside storing the bytes."""
     it = p.it
-    p.settings(s3_expected_owner='123456789012', s3_tags='clinic=north', s3_encryption='aws:kms', s3_kms_key='arn:aws:kms:us-east-1:123456789012:key/k2')
+    p.settings(s3_expected_owner='123456789012', s3_tags='clinic=north', s3_encryption='aws:kms', s3_kms_key='arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555')
     found = p.look()
     same({k: v for k, v in found.items() if v[0] == 'failed'}, {}, 'what fails with all options')
     check('s3_expected_owner' in found['owner'][1] and 'asked to be encrypted with aws:kms, key arn:aws:kms' in found['encryption'][1], f'{found["encryption"]}')
     policy = json.loads(it.ctl('doctor', '--policy', '--json'))['credentials']['Statement']
-    check(any('s3:PutObjectTagging' in s['Action'] for s in policy) and any(s['Resource'] == ['arn:aws:kms:us-east-1:123456789012:key/k2'] for s in policy), f'{policy}')
+    check(any('s3:PutObjectTagging' in s['Action'] for s in policy) and any(s['Resource'] == ['arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555'] for s in policy), f'{policy}')
     it.fault({'operation': 'PutObject', 'action': 'error', 'status': 403, 'code': 'AccessDenied', 'message': 'not authorized to perform: s3:PutObjectTagging'})
     p.only('put', 'failed', 'PutObjectTagging', '', ['s3:PutObjectTagging'])
     it.fault()
