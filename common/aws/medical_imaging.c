@@ -68,6 +68,7 @@ static int ask(struct aws_client *c, const char *operation, const char *method, 
     call->response_max = 4 << 20;
     call->body = body;
     if (body) {
+        call->no_repeat = true; /* a start: how long its clientToken is remembered is not published. The importer looks for the job in the list */
         call->body_bytes = strlen(body);
         sigv4_sha256_hex(body, call->body_bytes, call->payload_hash);
         aws_call_header(call, "content-type", "application/json");
