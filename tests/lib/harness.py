@@ -9,6 +9,7 @@ What is not built is left out and named: without uploader, importer or local-aws
 the installation), and what needs the cloud calls need_cloud(), which ends the test with 77. Every wait has a limit. Leaving the
 `with` ends every process of this installation by its number; the directory goes too, unless STORESCP_KEEP is set.
 """
+import concurrent.futures
 import contextlib
 import datetime
 import hashlib
@@ -427,6 +428,14 @@ def run_tool(*words, seconds=120):
 def statuses(output):
     """C-STORE statuses in what storescu -v or dcmsend -v print."""
     return re.findall(r'(?:Status|status)[^\n]*?(?:\(|: )(?:Status=)?(0x[0-9a-fA-F]{4}|[0-9a-fA-F]{4})\b', output)
+
+
+def beside(*parts):
+    """Runs functions that mostly wait side by side, each with an installation of its own; the first failure is raised when all have ended."""
+    with concurrent.futures.ThreadPoolExecutor(len(parts)) as pool:
+        running = [pool.submit(part) for part in parts]
+    for one in running:
+        one.result()
 
 
 def main(test):

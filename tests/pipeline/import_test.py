@@ -3,6 +3,7 @@
 every phase. Whatever happens: one import job for each batch, an end with evidence or reason for each image, no image imported twice unless the
 job gave no word about it; and the spool keeps an image until it is imported."""
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -12,11 +13,11 @@ import time
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from harness import Installation, check, clean_environment, main, make_study, run_tool, same, say, until  # noqa: E402
+from harness import Installation, beside, check, clean_environment, main, make_study, run_tool, same, say, until  # noqa: E402
 
 
 class Clinic(Installation):
-    seed = 500
+    seeds = itertools.count(501)  # of all installations side by side
 
     def order(self, *rules):
         """What goes wrong from now on; nothing else than that."""
@@ -34,8 +35,8 @@ class Clinic(Installation):
 
     def send(self, count):
         """-> SOP Instance UIDs of a new study that was sent"""
-        Clinic.seed += 1
-        paths = make_study(os.path.join(self.work, f'study{Clinic.seed}'), count, 2000, Clinic.seed)
+        seed = next(Clinic.seeds)
+        paths = make_study(os.path.join(self.work, f'study{seed}'), count, 2000, seed)
         code, output = run_tool('dcmsend', '--scan-directories', '127.0.0.1', str(self.port), os.path.dirname(paths[0]))
         same(code, 0, f'dcmsend ({output.strip()[-300:]})')
         return [os.path.basename(p)[:-4] for p in paths]
@@ -229,12 +230,10 @@ def rates(it):
     it.one_job_each()
 
 
-def test(build):
-    with Clinic(build, 'import', {'batch_quiet_ms': 300}, {'importer': 2}, ('--job-ms', '300', '--start-per-second', '20')) as it:
-        it.need_cloud()
-        setting_is_missing(it)
+def goes_wrong(build, name, parts):
+    with Clinic(build, name, {'batch_quiet_ms': 300}, {'importer': 2}, ('--job-ms', '300', '--start-per-second', '20')) as it:
         it.start()
-        for part in (lost_answers, killed_in_each_phase, outages, late_results, errors_of_files, failed_job, refused_start, wrong_settings, drained):
+        for part in parts:
             part(it)
             it.order()
         it.settle()
@@ -242,16 +241,31 @@ def test(build):
         it.one_job_each()
         it.stop()
         it.check_invariants()
+
+
+def goes_twice(build):
     with Clinic(build, 'import-no-word', {'batch_quiet_ms': 300}) as it:
         it.start()
         no_word(it)
         it.one_job_each()
         it.stop()
+
+
+def keeps_to_rates(build):
     with Clinic(build, 'import-rates', {'batch_quiet_ms': 100, 'import_start_per_minute': 60, 'import_start_burst': 2}, {'importer': 3}, ('--job-ms', '200')) as it:
         it.start()
         rates(it)
         it.stop()
         it.check_invariants()
+
+
+def test(build):
+    with Clinic(build, 'import-settings') as it:
+        it.need_cloud()
+        setting_is_missing(it)
+    beside(lambda: goes_wrong(build, 'import-1', (lost_answers, killed_in_each_phase, drained, late_results, errors_of_files)),
+           lambda: goes_wrong(build, 'import-2', (outages, failed_job, refused_start, wrong_settings)),
+           lambda: goes_twice(build), lambda: keeps_to_rates(build))
 
 
 main(test)

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from aws import Aws  # noqa: E402
-from harness import BUCKET, Installation, check, main, make_study, run_tool, same, say, until  # noqa: E402
+from harness import BUCKET, Installation, beside, check, main, make_study, run_tool, same, say, until  # noqa: E402
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -203,15 +203,14 @@ def given_up(case):
     say('damaged in between: failed, the upload aborted; after a repair and retry uploaded')
 
 
-def test(build):
+def run(build, name, steps):
     settings = {'importers': 0, 'aws_stall_s': 5, 'batch_quiet_ms': 3600000, 'spool_keep_imported_s': 3600, 'multipart_above_mb': 5,
                 'multipart_part_mb': 5, 'multipart_parallel': 2}
-    with Installation(build, 'multipart', settings) as it:
+    with Installation(build, name, settings) as it:
         it.need_cloud()
         it.start()
         case = Case(it)
-        for step in (goes_well, killed_and_resumed, a_part_fails, completion_fails, completion_is_not_answered, upload_is_forgotten, wrong_checksums,
-                     given_up):
+        for step in steps:
             step(case)
         it.stop()
         it.configure(importers=1, batch_quiet_ms=100)
@@ -220,6 +219,11 @@ def test(build):
         same(it.states(), {'imported': case.total}, 'states at the end')
         it.stop()
         it.check_invariants()
+
+
+def test(build):
+    beside(lambda: run(build, 'multipart-1', (goes_well, killed_and_resumed, a_part_fails, completion_fails, completion_is_not_answered)),
+           lambda: run(build, 'multipart-2', (upload_is_forgotten, wrong_checksums, given_up)))
 
 
 main(test)
