@@ -30,7 +30,7 @@ static void on_part(void *ctx)
     struct item *item = ctx;
     struct breaker *b = &item->upload->breaker;
     if (b->open && breaker_succeeded(b, "", item->began_ms, clock_mono_ms())) {
-        log_info("uploads_resumed", "after_ms=%lld", (long long)(clock_mono_ms() - b->opened_ms));
+        log_info("uploads_resumed", "destination=%s after_ms=%lld", config_destination_name(item->upload->config), (long long)(clock_mono_ms() - b->opened_ms));
         item->upload->look_at_ms = 0;
     }
 }

@@ -83,6 +83,29 @@ static void enqueue(struct upload *u, const struct state_instance *claim)
     u->queued_bytes += claim->r.file_bytes;
 }
 
+/* A batch is what becomes an import job: the settings may say by now that the destination imports, or that it does not. Such claims are given back as they
+ * must be; the others are kept. */
+static size_t keep_fitting(struct upload *u, struct state_instance *claims, size_t count)
+{
+    bool with_batch = config_destination_kind(u->config) == KIND_HEALTHIMAGING;
+    const struct state_batch_limits limits = {.max_count = (int)config_int(u->config, CFG_BATCH_MAX_COUNT),
+                                              .max_bytes = config_int(u->config, CFG_BATCH_MAX_MB) * 1000000};
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct err e = {0};
+        if ((claims[i].batch[0] != '\0') == with_batch) {
+            claims[kept++] = claims[i];
+            continue;
+        }
+        int rc = state_refit(u->state, &claims[i], with_batch, &limits, &e);
+        if (rc != 0 && rc != ERR_FENCED) {
+            log_error("refit_failed", "instance=%s reason=\"%s\"", claims[i].r.id, e.text);
+            give_back(u, &claims[i], 1);
+        }
+    }
+    return kept;
+}
+
 void upload_claim(struct upload *u)
 {
     static struct state_instance claims[CLAIM_ROWS];
@@ -108,6 +131,7 @@ void upload_claim(struct upload *u)
         claims[chosen] = claims[0];
         claims[0] = probe;
     }
+    count = keep_fitting(u, claims, count);
     while (kept < count && (u->breaker.open ? kept < 1 : u->queued < (size_t)room || u->queued_bytes < queue_bytes)) {
         enqueue(u, &claims[kept++]);
     }
@@ -240,8 +264,8 @@ static void pause_all(struct upload *u, struct item *item, const struct err *why
     u->told_ms = item->ended_ms;
     bool config = err_class_of(why->code) == ERR_CLASS_CONFIG;
     log_write(config ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "uploads_paused",
-              "code=%s reason=\"%s\" effect=\"instances wait in the spool, nothing is lost\" retry_ms=%lld remedy=\"%s\"", err_name(why->code),
-              why->text, (long long)breaker_wait_ms(b, item->ended_ms),
+              "destination=%s code=%s reason=\"%s\" effect=\"instances wait in the spool, nothing is lost\" retry_ms=%lld remedy=\"%s\"",
+              config_destination_name(u->config), err_name(why->code), why->text, (long long)breaker_wait_ms(b, item->ended_ms),
               config ? err_sentence(why->code) : "none needed while the endpoint recovers; else check network, proxy and endpoint");
 }
 
@@ -384,7 +408,7 @@ void upload_settle(struct upload *u, bool all)
         if (item->result.rc == 0) {
             good[count++] = item;
             if (breaker_succeeded(&u->breaker, item->claim.r.id, item->began_ms, item->ended_ms)) {
-                log_info("uploads_resumed", "after_ms=%lld", (long long)(item->ended_ms - u->breaker.opened_ms));
+                log_info("uploads_resumed", "destination=%s after_ms=%lld", config_destination_name(u->config), (long long)(item->ended_ms - u->breaker.opened_ms));
                 u->look_at_ms = 0;
             }
         } else if (end_of(u, item)) {
@@ -419,13 +443,4 @@ int upload_wait_ms(const struct upload *u)
         wait = left > 0 && left < wait ? left : wait;
     }
     return wait > 0 ? (int)wait : 0;
-}
-
-void upload_status(const struct upload *u, char *buffer, size_t size)
-{
-    if (u->breaker.open) {
-        (void)snprintf(buffer, size, "waiting: %s: %.200s", err_name(u->breaker.why.code), u->breaker.why.text);
-    } else {
-        (void)snprintf(buffer, size, "ready");
-    }
 }

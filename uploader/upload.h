@@ -36,7 +36,7 @@ struct item {
 };
 
 struct upload {
-    const struct config *config; /* these six are borrowed */
+    const struct config *config; /* these six are borrowed; the settings are those of one destination */
     const char *home;
     struct state *state;
     struct handoff *handoff;
@@ -47,7 +47,7 @@ struct upload {
     size_t queue[UPLOAD_ITEMS]; /* indexes of QUEUED items, oldest first: a ring */
     size_t queue_first, queued;
     int64_t queued_bytes;
-    int sending, ended, concurrency, part_parallel;
+    int sending, ended, concurrency /* now, beside the other destinations */, part_parallel;
     int64_t look_at_ms, oldest_end_ms, told_ms, leftovers_at_ms;
     bool broken; /* claims of ours can neither be worked nor put back */
 };
@@ -66,7 +66,5 @@ int upload_wait_ms(const struct upload *u);
 void upload_give_back_queue(struct upload *u);
 /* After aws_client_close(): gives back what was being sent. */
 void upload_abandon(struct upload *u);
-/* "ready" or "waiting: why", for status. */
-void upload_status(const struct upload *u, char *buffer, size_t size);
 
 #endif

@@ -45,6 +45,11 @@ struct in_flight {
 
 int aws_client_open(struct aws_client **out, const struct config *config, struct err *e)
 {
+    return aws_client_open_beside(out, config, NULL, e);
+}
+
+int aws_client_open_beside(struct aws_client **out, const struct config *config, struct aws_client *other, struct err *e)
+{
     struct aws_client *c = calloc(1, sizeof *c);
     if (!c) {
         return err_set(e, ERR_MEMORY, 0, "AWS client");
@@ -65,7 +70,7 @@ int aws_client_open(struct aws_client **out, const struct config *config, struct
     rc = rc ? rc : stow_endpoint(config, &c->site.endpoints[AWS_DICOM_MEDICAL_IMAGING], e);
     rc = rc ? rc : s3_options_read(config, &c->s3, e);
     rc = rc ? rc : credentials_open(&c->credentials, config, &c->site, e);
-    rc = rc ? rc : http_open(&c->http, &limits, e);
+    rc = rc ? rc : http_open_beside(&c->http, &limits, other ? other->http : NULL, e);
     if (rc != 0) {
         aws_client_close(&c);
         return rc;
@@ -518,6 +523,11 @@ int aws_client_run(struct aws_client *c, int wait_ms, const int *extra_fds, size
         }
     }
     return aws_client_busy(c);
+}
+
+void aws_client_wait(struct aws_client *c, int wait_ms, const int *extra_fds, size_t extra_count)
+{
+    (void)http_poll(c->http, wait_ms, extra_fds, extra_count);
 }
 
 int aws_client_busy(const struct aws_client *c)

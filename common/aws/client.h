@@ -26,11 +26,15 @@ struct aws_client;
  * outlive the client). ERR_CONFIG names the setting that is missing or wrong; nothing goes over the network yet. That there are no
  * credentials (yet) is no error here: the first request says ERR_AWS_CREDENTIALS, and it heals when they come. */
 int aws_client_open(struct aws_client **out, const struct config *config, struct err *e);
+/* The same beside another client: they share connections and waiting. other NULL: as aws_client_open(). */
+int aws_client_open_beside(struct aws_client **out, const struct config *config, struct aws_client *other, struct err *e);
 /* Ends what is under way without calling done(). NULL is fine. */
 void aws_client_close(struct aws_client **c);
 
 /* Moves transfers on until at least one ended, an extra fd is readable, or wait_ms passed. Returns how many are under way. */
 int aws_client_run(struct aws_client *c, int wait_ms, const int *extra_fds, size_t extra_count);
+/* Waits for traffic of this client and of those opened beside it, an extra fd, or wait_ms; moves nothing on: aws_client_run(c, 0, ...) of each does. */
+void aws_client_wait(struct aws_client *c, int wait_ms, const int *extra_fds, size_t extra_count);
 /* Transfers under way. */
 int aws_client_busy(const struct aws_client *c);
 /* Server clock minus ours as last seen, ms. */

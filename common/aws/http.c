@@ -35,8 +35,16 @@ struct transfer {
     char origin[112]; /* scheme and host, for error texts */
 };
 
-struct http {
+/* What those share that were opened beside each other. */
+struct http_pool {
     CURLM *multi;
+    int users;
+    long connections; /* of all users */
+};
+
+struct http {
+    struct http_pool *pool;
+    CURLM *multi; /* the pool's */
     struct http_limits limits;
     char ca_bundle[1001], client_certificate[1001], client_key[1001], client_key_password[257];
     struct transfer *first;
@@ -154,7 +162,40 @@ static void keep_certificate(struct http *h, const struct http_limits *limits)
     keep_text(h->client_key_password, sizeof h->client_key_password, limits->client_key_password);
 }
 
+static struct http_pool *pool_take(struct http *other)
+{
+    struct http_pool *pool = other ? other->pool : calloc(1, sizeof *pool);
+    if (pool && !other && (pool->multi = curl_multi_init()) == NULL) {
+        free(pool);
+        return NULL;
+    }
+    if (pool) {
+        pool->users++;
+    }
+    return pool;
+}
+
+static void pool_limit(struct http_pool *pool, long change)
+{
+    pool->connections += change;
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, pool->connections);
+    (void)curl_multi_setopt(pool->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, pool->connections);
+}
+
+static void pool_give(struct http_pool *pool)
+{
+    if (--pool->users == 0) {
+        (void)curl_multi_cleanup(pool->multi);
+        free(pool);
+    }
+}
+
 int http_open(struct http **out, const struct http_limits *limits, struct err *e)
+{
+    return http_open_beside(out, limits, NULL, e);
+}
+
+int http_open_beside(struct http **out, const struct http_limits *limits, struct http *other, struct err *e)
 {
     const char *files[] = {limits->client_certificate, limits->client_key};
     for (size_t i = 0; i < 2; i++) {
@@ -169,20 +210,20 @@ int http_open(struct http **out, const struct http_limits *limits, struct err *e
         return err_set(e, ERR_MEMORY, 0, "libcurl does not start");
     }
     struct http *h = calloc(1, sizeof *h);
-    CURLM *multi = h ? curl_multi_init() : NULL;
-    if (!multi) {
+    struct http_pool *pool = h ? pool_take(other) : NULL;
+    if (!pool) {
         free(h);
         curl_global_cleanup();
         return err_set(e, ERR_MEMORY, 0, "libcurl does not start");
     }
-    h->multi = multi;
+    h->pool = pool;
+    h->multi = pool->multi;
     h->limits = *limits;
     (void)snprintf(h->ca_bundle, sizeof h->ca_bundle, "%s", limits->ca_bundle);
     h->limits.ca_bundle = h->ca_bundle;
     keep_certificate(h, limits);
-    (void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, limits->connections);
-    (void)curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, limits->connections);
-    (void)curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+    pool_limit(pool, limits->connections);
+    (void)curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
     *out = h;
     return 0;
 }
@@ -222,7 +263,8 @@ void http_close(struct http **h)
     for (size_t i = 0; i < (*h)->spare_count; i++) {
         curl_easy_cleanup((*h)->spare[i]);
     }
-    (void)curl_multi_cleanup((*h)->multi);
+    pool_limit((*h)->pool, -(*h)->limits.connections);
+    pool_give((*h)->pool);
     curl_global_cleanup();
     explicit_bzero((*h)->client_key_password, sizeof (*h)->client_key_password);
     free(*h);

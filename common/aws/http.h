@@ -62,6 +62,8 @@ typedef void (*http_done)(void *ctx, struct http_response *response);
 
 /* After exec, once; ERR_MEMORY, ERR_CONFIG (the CA bundle cannot be read). */
 int http_open(struct http **out, const struct http_limits *limits, struct err *e);
+/* The same, beside another one: both share connections and waiting, and moving on either moves on both. other NULL: as http_open(). */
+int http_open_beside(struct http **out, const struct http_limits *limits, struct http *other, struct err *e);
 /* Ends what is under way without done(). */
 void http_close(struct http **h);
 int http_begin(struct http *h, const struct http_request *request, http_done done, void *ctx, struct err *e);

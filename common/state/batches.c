@@ -72,16 +72,6 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     return rc ? rc : state_urge_batch(s, id, batch, e);
 }
 
-int state_leave_batch(struct state *s, const char *id, struct err *e)
-{
-    return state_run(s, NULL, e, "UPDATE instance SET batch = NULL, s3_key = NULL, etag = NULL WHERE id = ?1", "t", id);
-}
-
-int state_destination_note(struct state *s, const char *name, int64_t now_ms, struct err *e)
-{
-    return state_run(s, NULL, e, "INSERT INTO destination (name, first_ms) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING", "ti", name, now_ms);
-}
-
 int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e)
 {
     return state_batches_close_for(s, STATE_DESTINATION_DEFAULT, quiet_ms, max_age_ms, closed, e);

@@ -174,6 +174,23 @@ int state_multipart_leftover(struct state *s, const char *destination, struct st
 /* next_ms 0: S3 has forgotten it; else it is to be tried again then. */
 int state_multipart_aborted(struct state *s, const struct state_multipart *m, int64_t next_ms, struct err *e);
 
+/* ---- destinations ----------------------------------------------------------------------------------------------------------------------- */
+/* A claim of the uploader whose destination imports now and did not when it was judged, or the other way round: it gets a batch or leaves its own, and is
+ * given back. ERR_FENCED. */
+int state_refit(struct state *s, const struct state_instance *claim, bool with_batch, const struct state_batch_limits *limits, struct err *e);
+/* The i-th of all destinations that anything ever went to. */
+int state_destination_at(struct state *s, size_t i, char name[STATE_DESTINATION_SIZE], bool *found, struct err *e);
+/* Does anything wait there for an uploader (STAGE_UPLOADER) or an importer? Index look-ups. */
+int state_destination_waits(struct state *s, const char *name, enum state_stage stage, bool *waits, struct err *e);
+/* A person moves what waits at one destination to another: validated, uploaded (its job not announced; it is uploaded again) and failed instances.
+ * *left: what still is there, in a worker's hand or in an import job. One whose image is there already fails as DUPLICATE. state_person() first. */
+struct state_move_order {
+    const char *from, *to;
+    bool with_batch; /* `to` imports */
+    struct state_batch_limits limits;
+};
+int state_move_destination(struct state *s, const struct state_move_order *o, int64_t *count, int64_t *left, struct err *e);
+
 /* ---- batches and import jobs (importer) ----------------------------------------------------------------------------- */
 enum state_batch_state { BATCH_OPEN, BATCH_CLOSED, BATCH_STARTING, BATCH_RUNNING, BATCH_RECONCILING, BATCH_DONE };
 struct state_batch {

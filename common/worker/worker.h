@@ -56,6 +56,15 @@ void worker_ready(const struct worker *w);
 bool worker_chores(struct worker *w, const char *status);
 /* Did SIGHUP bring new and right settings? Then the stop is requested, and worker_end() begins this process again. */
 void worker_look_for_reload(const struct worker *w);
+/* A destination that something waits for at this stage, and that the settings do not have (any more), or not for this stage: nobody would ever serve
+ * it. Looked for every few seconds; told once. */
+struct worker_orphan {
+    int64_t look_at_ms;
+    char name[STATE_DESTINATION_SIZE]; /* "": there is none */
+    char text[300];                    /* cause and remedy */
+};
+/* is_served: is a destination that the settings do have served by this stage? */
+void worker_look_for_orphan(struct worker *w, struct worker_orphan *o, bool (*is_served)(const struct config *destination));
 /* Gives up row, lock, inbox; after a reload it does not return but begins anew with argv. Returns the exit code, 1 when broken. */
 int worker_end(struct worker *w, char **argv, bool is_broken);
 
