@@ -251,13 +251,14 @@ static void refuse(struct upload *u, struct item *item, const struct err *why)
 static void pause_all(struct upload *u, struct item *item, const struct err *why)
 {
     struct breaker *b = &u->breaker;
-    bool known = b->open && b->why.code == why->code;
+    bool is_same = b->why.code == why->code; /* as at the last pause */
+    bool known = b->open && is_same;
     give_back(u, &item->claim, 1);
     if (!breaker_failed(b, item->claim.r.id, why, item->began_ms, item->ended_ms, item->result.first_failed_ms, random_u32())) {
         return;
     }
     upload_give_back_queue(u);
-    if (known || (b->why.code == why->code && u->told_ms != 0 && item->ended_ms - u->told_ms < TELL_MS)) {
+    if (known || (is_same && u->told_ms != 0 && item->ended_ms - u->told_ms < TELL_MS)) {
         log_debug("uploads_still_paused", "code=%s retry_ms=%lld", err_name(why->code), (long long)breaker_wait_ms(b, item->ended_ms));
         return;
     }
