@@ -154,8 +154,8 @@ static int may_begin(struct rebuild *r, int *lock, struct err *e)
 static int open_cloud(struct rebuild *r, bool spool_only, struct err *e)
 {
     static const enum config_key needed[] = {CFG_DICOM_BUCKET, CFG_DATASTORE_ID};
-    if (spool_only) {
-        return 0;
+    if (spool_only || strcmp(config_text(r->config, CFG_DESTINATION_KIND), "healthimaging") != 0) {
+        return 0; /* where nothing is imported an image is put again under the same key, and what lies there is found by its size and checksum */
     }
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         if (!config_text(r->config, needed[i])[0]) {

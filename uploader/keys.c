@@ -17,12 +17,24 @@ static int check_prefix(const struct config *c, struct err *e)
     return 0;
 }
 
+static bool is_imported(const struct config *c)
+{
+    return strcmp(config_text(c, CFG_DESTINATION_KIND), "healthimaging") == 0;
+}
+
+/* The preset is for batches; where there are none, an image lies in its study's folder. */
+static const char *template_of(const struct config *c)
+{
+    const char *template = config_text(c, CFG_S3_KEY_TEMPLATE);
+    bool is_preset = strcmp(template, config_describe(CFG_S3_KEY_TEMPLATE)->preset) == 0;
+    return is_preset && !is_imported(c) ? "{prefix}/{study}/{id}.dcm" : template;
+}
+
 int keys_check(const struct config *config, struct err *e)
 {
     struct err why = {0};
-    bool for_import = strcmp(config_text(config, CFG_DESTINATION_KIND), "healthimaging") == 0;
     int rc = check_prefix(config, e);
-    if (rc == 0 && s3_key_check(config_text(config, CFG_S3_KEY_TEMPLATE), for_import, config_bool(config, CFG_S3_IF_NONE_MATCH), &why) != 0) {
+    if (rc == 0 && s3_key_check(template_of(config), is_imported(config), config_bool(config, CFG_S3_IF_NONE_MATCH), &why) != 0) {
         rc = err_set(e, ERR_CONFIG, 0, "s3_key_template (%s): %s", config_origin(config, CFG_S3_KEY_TEMPLATE), why.text);
     }
     return rc;
@@ -52,5 +64,5 @@ int keys_make(const struct config *config, const struct state_instance *claim, c
                                          .calling_ae = claim->r.calling_ae,
                                          .called_ae = claim->r.called_ae,
                                          .received_ms = claim->r.received_ms};
-    return s3_key_make(config_text(config, CFG_S3_KEY_TEMPLATE), &values, key, e);
+    return s3_key_make(template_of(config), &values, key, e);
 }

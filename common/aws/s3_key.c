@@ -62,6 +62,9 @@ int s3_key_check(const char *template, bool for_import, bool no_overwrite, struc
         return err_set(e, ERR_CONFIG, 0, "for HealthImaging it must begin with %s and end with %s: an import job reads one folder, and its results name keys",
                        begin, end);
     }
+    if (!for_import && has[BATCH]) {
+        return err_set(e, ERR_CONFIG, 0, "an image that is not imported has no {batch}; {study} tells what belongs together");
+    }
     if (!has[ID] && (!has[SOP] || !no_overwrite)) {
         return err_set(e, ERR_CONFIG, 0, "two images could get one key: put {id} into it, or {sop} and s3_if_none_match = true");
     }

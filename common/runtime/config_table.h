@@ -205,7 +205,7 @@
     X(CFG_S3_KEY_TEMPLATE, "s3_key_template", "", TEXT, "{prefix}/{batch}/{id}.dcm", 1, 900, "template",               \
       "the key of an image's object, made of {prefix} {batch} {id} {study} {series} {sop} {class} {modality} "         \
       "{calling_ae} {called_ae} {yyyy} {mm} {dd} {time}; for HealthImaging it begins with {prefix}/{batch}/ and "      \
-      "ends with {id}.dcm")                                                                                            \
+      "ends with {id}.dcm; the default of destination_kind = s3 is {prefix}/{study}/{id}.dcm")                         \
     X(CFG_S3_IF_NONE_MATCH, "s3_if_none_match", "", BOOL, "true", 0, 0, "",                                            \
       "never overwrite an object of S3 (If-None-Match); false only for servers that do not know it")                   \
     X(CFG_S3_ENCRYPTION, "s3_encryption", "", TEXT, "none", 1, 16, "none|AES256|aws:kms|aws:kms:dsse",                 \

@@ -40,7 +40,7 @@ static void made(void **unused)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char key[S3_KEY_SIZE];
         struct err e = {0};
-        assert_int_equal(s3_key_check(cases[i].template, false, true, &e), 0);
+        assert_int_equal(s3_key_check(cases[i].template, strstr(cases[i].template, "{batch}") != NULL, true, &e), 0);
         assert_int_equal(s3_key_make(cases[i].template, &values, key, &e), 0);
         assert_string_equal(key, cases[i].key);
     }
@@ -84,6 +84,7 @@ static void checked(void **unused)
         {"{yyyy}/{mm}/{dd}/{time}/{study}/{series}/{sop}.dcm", false, false, false}, /* would overwrite */
         {"{study}/{series}.dcm", false, true, false},
         {"{study}/{id}.dcm", false, false, true},
+        {"{batch}/{id}", false, true, false},
         {"{nothing}/{id}", false, true, false},
         {"{id", false, true, false},
         {"{}/{id}", false, true, false},
@@ -144,6 +145,16 @@ static void one_folder_for_a_batch(void **unused)
     assert_string_equal(key, "storescp/" BATCH "/" ID ".dcm");
     assert_int_equal(keys_make(config, &claim, "before/it/" BATCH "/01m8ab1fpxbqeza7dq3cy3kwz0.dcm", key, &e), 0);
     assert_string_equal(key, "before/it/" BATCH "/" ID ".dcm");
+    config_free(&config);
+    /* without batches the preset is another one */
+    assert_int_equal(setenv("STORESCP_DESTINATION_KIND", "s3", 1), 0);
+    assert_int_equal(config_load(&config, home, &e), 0);
+    assert_int_equal(unsetenv("STORESCP_DESTINATION_KIND"), 0);
+    assert_int_equal(keys_check(config, &e), 0);
+    claim.batch[0] = '\0';
+    (void)snprintf(claim.study_uid, sizeof claim.study_uid, "1.2.3");
+    assert_int_equal(keys_make(config, &claim, "", key, &e), 0);
+    assert_string_equal(key, "storescp/1.2.3/" ID ".dcm");
     config_free(&config);
     assert_int_equal(rmdir(home), 0);
 }
