@@ -10,6 +10,7 @@
 #include <string.h>
 
 enum {
+    HINT_LATE_MS = 15000,         /* after the end of a job its event is no longer awaited */
     UNKNOWN_MAX = 10,             /* answers "no such job", over several minutes, before the job counts as gone */
     SLOWER = 12, SLOW_MS = 600000 /* how much more seldom an overdue job is looked at, and how seldom at most */
 };
@@ -30,6 +31,11 @@ static void job_ended(struct importer *m, struct state_batch *b, const struct ah
     log_write(failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "import_job_ended", "batch=%s job=%s status=%s took_ms=%lld%s%s%s", b->id, b->job_id,
               job->status, (long long)(ended - (b->submitted_ms ? b->submitted_ms : ended)), failed ? " remedy=\"the job's message: storescpctl show " : "",
               failed ? b->id : "", failed ? "\"" : "");
+    if (m->is_hinted && *m->is_hinted && b->hinted_ms == 0 && clock_wall_ms() > ended + HINT_LATE_MS) {
+        *m->is_hinted = false;
+        log_warning("hint_missed", "batch=%s job=%s effect=\"running jobs are looked at every import_poll_ms until the next event comes\" "
+                    "remedy=\"once is nothing; else see the EventBridge rule and the policy of the queue in hints_sqs_queue_url\"", b->id, b->job_id);
+    }
     if (m->start.why.code == ERR_AWS_QUOTA) { /* a place is free */
         m->start.until_ms = 0;
     }
@@ -73,7 +79,7 @@ static void still_running(struct importer *m, struct state_batch *b, const struc
         overdue(m, b, job);
         return;
     }
-    int64_t wait = importer_poll_ms(config_int(m->config, CFG_IMPORT_POLL_MS), b->jobs_count, random_u32());
+    int64_t wait = importer_poll_ms(importer_poll_setting_ms(m), b->jobs_count, random_u32());
     int rc = state_batch_defer(m->state, b, job->status, NULL, clock_wall_ms() + wait, &e);
     if (rc != 0 && rc != ERR_FENCED) {
         importer_give_back(m, b);

@@ -12,6 +12,7 @@
 
 struct gate {
     const char *name; /* for logs: what waits */
+    const char *word; /* the log lines begin with it; NULL: "import" */
     int failures;     /* since the last success */
     int64_t until_ms; /* monotonic */
     struct err why;   /* of the last failure; code 0: none since the last success */

@@ -64,6 +64,13 @@ bool importer_store_is_active(struct importer *m, struct gate *g)
     return true;
 }
 
+int64_t importer_poll_setting_ms(const struct importer *m)
+{
+    int64_t usual = config_int(m->config, CFG_IMPORT_POLL_MS);
+    int64_t hinted = m->is_hinted && *m->is_hinted ? config_int(m->config, CFG_IMPORT_POLL_HINTED_MS) : usual;
+    return hinted > usual ? hinted : usual;
+}
+
 int64_t importer_poll_ms(int64_t setting_ms, int64_t jobs_count, uint32_t random)
 {
     int64_t least = jobs_count * 1000 / POLLS_PER_S;

@@ -19,6 +19,7 @@ struct importer {
     bool store_is_active; /* the data store was seen ACTIVE since the last doubt */
     struct state_start_limits limits;
     struct state_again again;
+    bool *is_hinted; /* events of HealthImaging come; shared; NULL: there is no queue for them. hints.h */
     bool broken; /* a claim of ours can neither be worked nor put back */
 };
 
@@ -38,6 +39,8 @@ void importer_give_back(struct importer *m, const struct state_batch *b);
 bool importer_store_is_active(struct importer *m, struct gate *g);
 /* Was the batch begun with another data store than the one that is set now? */
 bool importer_is_elsewhere(const struct importer *m, const struct state_batch *b);
+/* import_poll_ms, or import_poll_hinted_ms while events of HealthImaging come. */
+int64_t importer_poll_setting_ms(const struct importer *m);
 /* When to look at a running job again: by the setting, but all importers together stay below the 25 calls a second that HealthImaging
  * allows (FACTS: GetDICOMImportJob 25/s), however many jobs run. Pure but for random. */
 int64_t importer_poll_ms(int64_t setting_ms, int64_t jobs_count, uint32_t random);

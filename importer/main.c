@@ -9,6 +9,7 @@
 #include "common/runtime/runtime.h"
 #include "common/worker/worker.h"
 #include "importer/importer.h"
+#include "importer/outside.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct process {
     struct worker worker;
     struct place *places[CONFIG_DESTINATION_LIMIT];
     size_t count;
+    struct outside outside;
     int64_t close_at;
     struct worker_orphan orphan;
 };
@@ -107,6 +109,7 @@ static void chores(struct process *p)
         close_batches(p);
     }
     worker_look_for_orphan(&p->worker, &p->orphan, is_served);
+    outside_move(&p->outside);
     status_text(p, status, sizeof status);
     (void)worker_chores(&p->worker, status);
 }
@@ -137,7 +140,8 @@ static int check_destination(const struct config *c, struct err *e)
 
 static int check_settings(const struct config *c, struct err *e)
 {
-    return config_check_destinations(c, check_destination, e);
+    int rc = config_check_destinations(c, check_destination, e);
+    return rc ? rc : outside_check(c, e);
 }
 
 static const struct worker_kind kind = {STAGE_IMPORTER, NULL, SECRETS_CLOUD, "Starts and follows import jobs", check_settings};
@@ -163,6 +167,7 @@ static int open_place(struct process *p, const struct config *c, struct err *e)
     (void)snprintf(place->results, sizeof place->results, "reading results%s%s", is_only ? "" : " of ", is_only ? "" : name);
     m->config = c;
     m->state = p->worker.state;
+    m->is_hinted = p->outside.hints_url ? &p->outside.is_hinted : NULL;
     m->start.name = place->start;
     m->poll.name = place->poll;
     m->results.name = place->results;
@@ -179,6 +184,7 @@ static int start(struct process *p, const char *home, struct err *e)
 {
     const struct config *c;
     int rc = worker_start(&p->worker, &kind, home, e);
+    rc = rc ? rc : outside_open(&p->outside, p->worker.config, p->worker.state, e);
     for (size_t i = 0; rc == 0 && (c = config_destination_at(p->worker.config, i)); i++) {
         rc = is_served(c) ? open_place(p, c, e) : 0;
     }
@@ -238,7 +244,7 @@ static void work(struct process *p)
             chores(p);
         }
         if (!any && !is_broken(p)) {
-            (void)handoff_wait(p->worker.handoff, (int)config_int(p->worker.config, CFG_SWEEP_MS), &stop, 1);
+            outside_wait(&p->outside, p->worker.handoff, (int)config_int(p->worker.config, CFG_SWEEP_MS), stop);
         }
         worker_look_for_reload(&p->worker);
     }
@@ -255,12 +261,14 @@ int main(int argc, char **argv)
     }
     int rc = start(&p, home, &e);
     if (rc != 0) {
+        outside_close(&p.outside);
         close_places(&p);
         return worker_not_started(&p.worker, rc, &e);
     }
     worker_ready(&p.worker);
     work(&p);
     bool broken = is_broken(&p);
+    outside_close(&p.outside);
     close_places(&p);
     return worker_end(&p.worker, argv, broken);
 }

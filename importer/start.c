@@ -82,7 +82,7 @@ static void job_accepted(struct importer *m, struct state_batch *b, const struct
 {
     struct err e = {0};
     int64_t now = clock_wall_ms();
-    int64_t next = now + importer_poll_ms(config_int(m->config, CFG_IMPORT_POLL_MS), b->jobs_count, random_u32());
+    int64_t next = now + importer_poll_ms(importer_poll_setting_ms(m), b->jobs_count, random_u32());
     gate_passed(&m->start);
     int rc = state_batch_running(m->state, b, job->job_id, job->status, job->submitted_ms ? job->submitted_ms : now, next, &e);
     if (rc == 0) {

@@ -76,3 +76,20 @@ int aws_call_query(struct aws_call *call, const char *name, const char *value)
     call->query = longer;
     return 0;
 }
+
+struct aws_call *aws_call_new_json(struct aws_client *c, enum aws_service service, const char *operation, const char *target, char *body)
+{
+    struct aws_call *call = body ? aws_call_new(c, service, operation, "POST") : NULL;
+    if (!call) {
+        free(body);
+        return NULL;
+    }
+    size_t used = strlen(call->place.path);
+    (void)snprintf(call->place.path + used, sizeof call->place.path - used, "/");
+    call->body = body;
+    call->body_bytes = strlen(body);
+    sigv4_sha256_hex(body, call->body_bytes, call->payload_hash);
+    aws_call_header(call, "content-type", "application/x-amz-json-1.0");
+    aws_call_header(call, "x-amz-target", "%s", target);
+    return call;
+}

@@ -114,6 +114,7 @@ void aws_client_close(struct aws_client **c)
         }
         drop(f);
     }
+    webhook_drop_all(*c);
     s3_hash_drop_all(*c);
     credentials_close(&(*c)->credentials);
     free((*c)->hash_buffer);
@@ -532,11 +533,16 @@ void aws_client_wait(struct aws_client *c, int wait_ms, const int *extra_fds, si
 
 int aws_client_busy(const struct aws_client *c)
 {
-    int busy = c->hashing;
+    int busy = c->hashing + webhook_busy(c);
     for (const struct in_flight *f = c->first; f; f = f->next) {
         busy++;
     }
     return busy;
+}
+
+const char *aws_client_region(const struct aws_client *c)
+{
+    return c->site.region;
 }
 
 int64_t aws_client_clock_offset_ms(const struct aws_client *c)

@@ -35,6 +35,8 @@ void aws_client_close(struct aws_client **c);
 int aws_client_run(struct aws_client *c, int wait_ms, const int *extra_fds, size_t extra_count);
 /* Waits for traffic of this client and of those opened beside it, an extra fd, or wait_ms; moves nothing on: aws_client_run(c, 0, ...) of each does. */
 void aws_client_wait(struct aws_client *c, int wait_ms, const int *extra_fds, size_t extra_count);
+/* Of this client's settings. */
+const char *aws_client_region(const struct aws_client *c);
 /* Transfers under way. */
 int aws_client_busy(const struct aws_client *c);
 /* Server clock minus ours as last seen, ms. */

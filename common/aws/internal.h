@@ -40,6 +40,7 @@ struct aws_call {
     char *authorization;
     size_t response_max;
     bool cut_is_fine;
+    int64_t total_ms;           /* 0: as the settings have it */
     void (*abandon)(void *ctx); /* called instead of done() when the client is closed before the end; may be NULL */
 };
 
@@ -61,6 +62,9 @@ void aws_call_header(struct aws_call *call, const char *name, const char *format
 void aws_call_header_text(struct aws_call *call, const char *name, const char *value);
 /* Appends name=value, encoded, to the query. ERR_ARGUMENT if it is too long, ERR_MEMORY. */
 int aws_call_query(struct aws_call *call, const char *name, const char *value);
+
+/* A call of the AWS JSON protocol 1.0 (SQS, DynamoDB): POST / with target "Service.Operation" and this body (heap, taken; NULL: no memory). */
+struct aws_call *aws_call_new_json(struct aws_client *c, enum aws_service service, const char *operation, const char *target, char *body);
 
 /* Takes the call in every case. On an error done() is not called. */
 int aws_begin(struct aws_client *c, struct aws_call *call, aws_done done, void *ctx, struct err *e);
@@ -111,10 +115,14 @@ struct aws_client {
     int hashing;
     unsigned char *hash_buffer;
     unsigned ended; /* counts ends of calls and transfers */
+    struct webhook_call *first_webhook; /* unsigned requests under way: webhook.c */
 };
 
 /* Server clock minus ours, from the Date of an answer. */
 void aws_client_learn_clock(struct aws_client *c, const struct http_response *r);
+/* Frees what is under way; after http_close(). */
+void webhook_drop_all(struct aws_client *c);
+int webhook_busy(const struct aws_client *c);
 
 int s3_hash_begin(struct aws_client *c, struct s3_hash *h, struct err *e);
 /* Hashes a slice of what waits (milliseconds) and delivers. */

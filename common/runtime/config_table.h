@@ -197,6 +197,30 @@
       "only in a [destination] section: the AE titles of ours that were called")                                       \
     X(CFG_FOR_MODALITY, "for_modality", "", TEXT, "", 0, 1000, "list",                                                 \
       "only in a [destination] section: modalities (0008,0060) whose images go there")                                 \
+    /* events: who is told, and who tells us (events.md) */                                                            \
+    X(CFG_EVENTS_WEBHOOK_URL, "events_webhook_url", "", TEXT, "", 0, 1000, "URL",                                      \
+      "where finished studies and refused instances are told by POST; empty: nowhere")                                 \
+    X(CFG_EVENTS_WEBHOOK_SECRET, "events_webhook_secret", "", SECRET, "", 0, 500, "",                                  \
+      "key of the signature of each POST (HMAC-SHA256); with the prefix whsec_ the rest is base64; empty: not signed") \
+    X(CFG_EVENTS_SQS_QUEUE_URL, "events_sqs_queue_url", "", TEXT, "", 0, 500, "URL",                                   \
+      "the same to an SQS queue, FIFO or not, in aws_region; empty: to none")                                          \
+    X(CFG_EVENTS_QUIET_MS, "events_quiet_ms", "", INT, "10000", 0, 3600000, "ms",                                      \
+      "a study is finished when every instance of it has its end and none came or ended for this time")                \
+    X(CFG_EVENTS_WITH_IDENTITY, "events_with_identity", "", BOOL, "false", 0, 0, "",                                   \
+      "events and job table carry accession number, patient id, study date and modalities: patient data")              \
+    X(CFG_EVENTS_CALL_MS, "events_call_ms", "", INT, "10000", 100, 60000, "ms",                                        \
+      "time for a listener to answer")                                                                                 \
+    X(CFG_EVENTS_KEEP_S, "events_keep_s", "", INT, "1209600", 60, 31536000, "s",                                       \
+      "what could not be told for this time is given up, and said so")                                                 \
+    X(CFG_EVENTS_KEEP_COUNT, "events_keep_count", "", INT, "100000", 1, 10000000, "count",                             \
+      "what may wait to be told to one listener; the oldest beyond are given up, and said so")                         \
+    X(CFG_HINTS_SQS_QUEUE_URL, "hints_sqs_queue_url", "", TEXT, "", 0, 500, "URL",                                     \
+      "SQS queue in aws_region that gets HealthImaging's events of import jobs: they are looked at as soon as they end; " \
+      "a queue of this installation alone; empty: polling only")                                                       \
+    X(CFG_IMPORT_POLL_HINTED_MS, "import_poll_hinted_ms", "", INT, "60000", 50, 3600000, "ms",                         \
+      "import_poll_ms as long as such events come")                                                                    \
+    X(CFG_DYNAMODB_TABLE, "dynamodb_table", "", TEXT, "", 0, 255, "table",                                             \
+      "DynamoDB table in aws_region, key jobId, that is told of every import job; empty: none")                        \
     /* AWS */                                                                                                          \
     X(CFG_AWS_REGION, "aws_region", "AWS_REGION", TEXT, "", 0, 63, "region",                                           \
       "AWS region; empty: that of the profile, else that of the EC2 instance")                                         \

@@ -61,7 +61,7 @@ enum err_class {
       "AWS refused the credentials: check the keys, their expiry and the role")                                        \
     X(ERR_AWS_DENIED, 44, "AWS_ACCESS_DENIED", ERR_CLASS_CONFIG, "AWS denied access: check the policy of the role")    \
     X(ERR_AWS_CLOCK, 45, "AWS_CLOCK_SKEW", ERR_CLASS_CONFIG, "this machine's clock is wrong: run a time service")      \
-    X(ERR_AWS_NOT_FOUND, 46, "AWS_NOT_FOUND", ERR_CLASS_CONFIG, "AWS does not know that bucket, key or data store")    \
+    X(ERR_AWS_NOT_FOUND, 46, "AWS_NOT_FOUND", ERR_CLASS_CONFIG, "AWS does not know that bucket, key, data store, queue or table")    \
     X(ERR_AWS_CONFLICT, 47, "AWS_CONFLICT", ERR_CLASS_RETRY_BACKOFF, "AWS reports a conflicting state")                \
     X(ERR_AWS_CHECKSUM, 48, "AWS_CHECKSUM", ERR_CLASS_RETRY_BACKOFF, "S3 found other bytes than were received")        \
     X(ERR_AWS_REJECTED, 49, "AWS_REJECTED", ERR_CLASS_REFUSE, "AWS refused the request as such")                       \
@@ -102,7 +102,12 @@ enum err_class {
     X(ERR_IMPORT_JOB_FAILED, 82, "IMPORT_JOB_FAILED", ERR_CLASS_RETRY_BACKOFF, "the import job failed")                \
     X(ERR_IMPORT_UNKNOWN, 83, "IMPORT_RESULT_UNKNOWN", ERR_CLASS_RETRY_BACKOFF,                                        \
       "the job ended and its results do not mention this file")                                                        \
-    X(ERR_IMPORT_OVERDUE, 84, "IMPORT_OVERDUE", ERR_CLASS_PEER_DOWN, "the import job runs longer than import_job_s")
+    X(ERR_IMPORT_OVERDUE, 84, "IMPORT_OVERDUE", ERR_CLASS_PEER_DOWN, "the import job runs longer than import_job_s")                    \
+    /* those who are told of finished and failed studies */                                                            \
+    X(ERR_EVENT_REFUSED, 90, "EVENT_REFUSED", ERR_CLASS_REFUSE, "the listener refused this event as such: see its log") \
+    X(ERR_EVENT_LISTENER, 91, "EVENT_LISTENER", ERR_CLASS_CONFIG,                                                      \
+      "the listener takes no events: correct its URL, its secret or its rights")                                       \
+    X(ERR_EVENT_BUSY, 92, "EVENT_LISTENER_BUSY", ERR_CLASS_PEER_DOWN, "the listener had an error or asks for patience")
 
 enum err_code {
 #define ERR_ENUM(code, number, name, class, sentence) code = -(number),

@@ -230,7 +230,7 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
                       " (SELECT s3_key FROM instance WHERE batch = ?1 AND s3_key IS NOT NULL LIMIT 1),"
                       " (SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')),"
                       " (SELECT count(*) FROM instance INDEXED BY instance_batch WHERE batch = ?1 AND state = 'uploaded'),"
-                      " (SELECT held_left FROM batch WHERE id = ?1) "
+                      " (SELECT held_left FROM batch WHERE id = ?1), hinted_ms "
                       "FROM (SELECT ?1 AS id) LEFT JOIN import_job ON batch = id",
                       e);
     if (!q || state_bind(q, "t", out->id) != 0) {
@@ -254,6 +254,7 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
         out->jobs_count = sqlite3_column_int64(q, 13);
         out->uploaded_count = sqlite3_column_int64(q, 14);
         out->held_left = sqlite3_column_int64(q, 15);
+        out->hinted_ms = sqlite3_column_int64(q, 16);
     }
     int rc = step == SQLITE_ROW ? 0 : state_sql_error(s, e, "read a batch");
     (void)sqlite3_reset(q);

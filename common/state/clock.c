@@ -32,6 +32,8 @@ static const char look[] =
     " OR EXISTS (SELECT 1 FROM commitment INDEXED BY commitment_waiting WHERE state = 'waiting' AND owner IS NULL AND next_attempt_ms > ?2)"
     " OR EXISTS (SELECT 1 FROM commitment INDEXED BY commitment_reporting WHERE state = 'reporting' AND owner IS NULL AND offered_to IS NULL "
     "AND next_attempt_ms > ?2)"
+    " OR EXISTS (SELECT 1 FROM outbox_study INDEXED BY outbox_study_due WHERE due_ms IS NOT NULL AND due_ms > ?2)"
+    " OR EXISTS (SELECT 1 FROM outbox INDEXED BY outbox_next WHERE owner IS NULL AND next_attempt_ms > ?2)"
     " OR EXISTS (SELECT 1 FROM batch INDEXED BY batch_open WHERE state = 'open' AND last_added_ms > ?3)";
 
 /* ?1 now, ?2 the horizon as a time */
@@ -45,6 +47,8 @@ static const char *const heal[] = {
     "UPDATE commitment INDEXED BY commitment_waiting SET next_attempt_ms = ?1 WHERE state = 'waiting' AND owner IS NULL AND next_attempt_ms > ?2",
     "UPDATE commitment INDEXED BY commitment_reporting SET next_attempt_ms = ?1 WHERE state = 'reporting' AND owner IS NULL AND offered_to IS NULL "
     "AND next_attempt_ms > ?2",
+    "UPDATE outbox_study SET due_ms = ?1 WHERE due_ms IS NOT NULL AND due_ms > ?2",
+    "UPDATE outbox INDEXED BY outbox_next SET next_attempt_ms = ?1 WHERE owner IS NULL AND next_attempt_ms > ?2",
     "UPDATE batch INDEXED BY batch_open SET last_added_ms = ?1, opened_ms = min(opened_ms, ?1) WHERE state = 'open' AND last_added_ms > ?2"};
 
 int state_clock_heal(struct state *s, struct err *e)
@@ -52,10 +56,10 @@ int state_clock_heal(struct state *s, struct err *e)
     int64_t now = clock_wall_ms();
     const int64_t horizon[] = {now + HORIZON_MS, now + HORIZON_MS,      now + HORIZON_MS,     now + HORIZON_MS,
                                now + HORIZON_MS, now + POLL_HORIZON_MS, now + POLL_HORIZON_MS,
-                               now + POLL_HORIZON_MS, now + OPEN_HORIZON_MS};
+                               now + POLL_HORIZON_MS, now + POLL_HORIZON_MS, now + POLL_HORIZON_MS, now + OPEN_HORIZON_MS};
     int64_t any = 0;
     int64_t rows = 0;
-    int rc = state_number(s, &any, 0, e, look, "iii", horizon[0], horizon[5], horizon[8]);
+    int rc = state_number(s, &any, 0, e, look, "iii", horizon[0], horizon[5], horizon[10]);
     if (rc != 0 || !any || (rc = state_begin(s, e)) != 0) {
         return rc;
     }

@@ -11,7 +11,7 @@
 
 #include <sqlite3.h>
 
-enum { STATE_STATEMENTS_MAX = 96 };
+enum { STATE_STATEMENTS_MAX = 160 };
 
 struct state {
     sqlite3 *db;

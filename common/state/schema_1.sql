@@ -122,7 +122,8 @@ CREATE TABLE import_job (
   batch TEXT PRIMARY KEY REFERENCES batch (id),
   clientToken TEXT NOT NULL UNIQUE, jobName TEXT NOT NULL,
   jobId TEXT UNIQUE, jobStatus TEXT, submittedAt INTEGER, endedAt INTEGER,
-  inputS3Uri TEXT NOT NULL, outputS3Uri TEXT NOT NULL, datastoreId TEXT, dataAccessRoleArn TEXT, message TEXT) STRICT;
+  inputS3Uri TEXT NOT NULL, outputS3Uri TEXT NOT NULL, datastoreId TEXT, dataAccessRoleArn TEXT, message TEXT,
+  hinted_ms INTEGER) STRICT; -- an event of HealthImaging named it last
 
 CREATE INDEX job_completed ON import_job (endedAt) WHERE jobStatus = 'COMPLETED'; -- does anything succeed?
 
@@ -160,6 +161,61 @@ CREATE INDEX commitment_item_sop ON commitment_item (sop_instance_uid);
 CREATE TABLE commitment_event (
   id INTEGER PRIMARY KEY, commitment TEXT NOT NULL, at_ms INTEGER NOT NULL, who TEXT, code TEXT, note TEXT) STRICT;
 CREATE INDEX commitment_event_of ON commitment_event (commitment);
+
+-- ---- what outside systems are told (docs/events.md) ----------------------------------------------------------------------
+-- Who is told; without a row nothing below is written. An importer that has one in its settings says so once a minute.
+CREATE TABLE outbox_target (
+  name TEXT PRIMARY KEY, takes TEXT NOT NULL CHECK (takes IN ('events', 'jobs')), quiet_ms INTEGER NOT NULL DEFAULT 0,
+  since_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL,
+  given_up INTEGER NOT NULL DEFAULT 0, given_up_ms INTEGER) STRICT;
+
+-- A study of which something was or will be told: revision counts announcements, due_ms is the next look (NULL: no news).
+CREATE TABLE outbox_study (
+  study_uid TEXT NOT NULL, destination TEXT NOT NULL, revision INTEGER NOT NULL DEFAULT 0, looks INTEGER NOT NULL DEFAULT 0,
+  due_ms INTEGER, PRIMARY KEY (study_uid, destination)) STRICT, WITHOUT ROWID;
+CREATE INDEX outbox_study_due ON outbox_study (due_ms) WHERE due_ms IS NOT NULL;
+
+-- What is not yet delivered, a row for each target; seq is the order within a subject. A job has one row, whose version counts changes.
+CREATE TABLE outbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('study', 'instance', 'job')), subject TEXT NOT NULL,
+  event TEXT, instance TEXT, state TEXT, code TEXT, payload TEXT, version INTEGER NOT NULL DEFAULT 1,
+  at_ms INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, next_attempt_ms INTEGER NOT NULL,
+  owner TEXT, error_code TEXT, error_text TEXT) STRICT;
+CREATE INDEX outbox_due ON outbox (target, next_attempt_ms, seq) WHERE owner IS NULL;
+CREATE INDEX outbox_next ON outbox (next_attempt_ms) WHERE owner IS NULL;
+CREATE INDEX outbox_subject ON outbox (target, subject, seq);
+CREATE INDEX outbox_owner ON outbox (owner) WHERE owner IS NOT NULL;
+CREATE UNIQUE INDEX outbox_job ON outbox (target, subject) WHERE kind = 'job';
+
+-- In the transaction of the change, whoever makes it.
+CREATE TRIGGER outbox_refused AFTER UPDATE OF state ON instance WHEN NEW.state IN ('quarantined', 'failed') AND OLD.state <> NEW.state
+  AND EXISTS (SELECT 1 FROM outbox_target WHERE takes = 'events')
+BEGIN
+  INSERT INTO outbox (target, kind, subject, event, instance, state, code, at_ms, next_attempt_ms)
+  SELECT name, 'instance', ifnull(NEW.study_uid || ' default', NEW.id), NEW.id || '-' || NEW.changed_ms, NEW.id, NEW.state,
+    NEW.error_code, NEW.changed_ms, NEW.changed_ms FROM outbox_target WHERE takes = 'events';
+END;
+
+CREATE TRIGGER outbox_news AFTER UPDATE OF state, dropped_ms ON instance WHEN NEW.study_uid IS NOT NULL
+  AND ((NEW.state IN ('imported', 'stored', 'quarantined', 'failed') AND OLD.state <> NEW.state) OR NEW.dropped_ms IS NOT OLD.dropped_ms)
+  AND EXISTS (SELECT 1 FROM outbox_target WHERE takes = 'events')
+BEGIN
+  INSERT INTO outbox_study (study_uid, destination, due_ms)
+  VALUES (NEW.study_uid, 'default', NEW.changed_ms + (SELECT max(quiet_ms) FROM outbox_target WHERE takes = 'events'))
+  ON CONFLICT (study_uid, destination) DO UPDATE SET due_ms = excluded.due_ms, looks = 0;
+END;
+
+CREATE TRIGGER outbox_job_news AFTER UPDATE OF jobId, jobStatus, submittedAt, endedAt, outputS3Uri, message ON import_job
+  WHEN NEW.jobId IS NOT NULL AND (NEW.jobId IS NOT OLD.jobId OR NEW.jobStatus IS NOT OLD.jobStatus OR NEW.submittedAt IS NOT OLD.submittedAt
+    OR NEW.endedAt IS NOT OLD.endedAt OR NEW.outputS3Uri IS NOT OLD.outputS3Uri OR NEW.message IS NOT OLD.message)
+  AND EXISTS (SELECT 1 FROM outbox_target WHERE takes = 'jobs')
+BEGIN
+  INSERT INTO outbox (target, kind, subject, at_ms, next_attempt_ms)
+  SELECT name, 'job', NEW.batch, CAST(strftime('%s', 'now') AS INTEGER) * 1000, CAST(strftime('%s', 'now') AS INTEGER) * 1000
+  FROM outbox_target WHERE takes = 'jobs'
+  ON CONFLICT (target, subject) WHERE kind = 'job' DO UPDATE SET version = version + 1;
+END;
 
 -- ---- views: a contract with support staff; open with `sqlite3 -readonly state.db` ---------------------------------------
 CREATE VIEW v_study AS
@@ -247,6 +303,11 @@ CREATE VIEW v_instance_history AS
 SELECT e.instance, i.sop_instance_uid, i.study_uid, datetime(e.at_ms / 1000, 'unixepoch') AS at_utc, e.at_ms,
   e.from_state, e.to_state, e.who, e.code, e.note
 FROM event e JOIN instance i ON i.id = e.instance ORDER BY e.id;
+
+CREATE VIEW v_outbox AS
+SELECT o.seq, o.target, o.kind, o.event, o.subject, o.instance, o.attempts, o.error_code, o.error_text,
+  datetime(o.at_ms / 1000, 'unixepoch') AS at_utc, datetime(o.next_attempt_ms / 1000, 'unixepoch') AS next_attempt_utc
+FROM outbox o;
 
 CREATE VIEW v_commitment AS
 SELECT c.id AS commitment, c.state, c.calling_ae, c.point, c.items, c.failed, c.attempts, c.error_code, c.error_text, c.transaction_uid,

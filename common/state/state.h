@@ -213,6 +213,7 @@ struct state_batch {
     char datastore_id[40], role_arn[2049];
     int64_t starting_ms, called_ms; /* when the first call and the last one were announced */
     int64_t submitted_ms, ended_ms; /* job accepted, job ended; 0 if not yet */
+    int64_t hinted_ms; /* an event of HealthImaging named its job last; 0: none did */
 };
 /* Batches belong to a study and a destination. What follows without naming one is about `default`. */
 /* Closes open batches that were quiet since quiet_ms or are older than max_age_ms; *closed counts them. A full one closes when the next

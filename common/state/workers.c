@@ -76,6 +76,9 @@ static int free_claims(struct state *s, const char *name, bool died, int *freed,
     if (rc == 0) { /* its associations are gone with it: reports go another way */
         rc = state_run(s, NULL, e, "UPDATE commitment SET offered_to = NULL WHERE offered_to = ?1", "t", name);
     }
+    if (rc == 0) { /* what it was telling is told again */
+        rc = state_run(s, NULL, e, "UPDATE outbox SET owner = NULL WHERE owner = ?1", "t", name);
+    }
     if (rc == 0) {
         rc = state_run(s, NULL, e, "DELETE FROM worker WHERE name = ?1", "t", name);
     }
@@ -108,6 +111,7 @@ int state_reclaim(struct state *s, int *freed, struct err *e)
                                     "SELECT name FROM worker UNION SELECT owner FROM instance WHERE owner IS NOT NULL "
                                     "UNION SELECT owner FROM batch WHERE owner IS NOT NULL "
                                     "UNION SELECT owner FROM commitment WHERE owner IS NOT NULL "
+                                    "UNION SELECT owner FROM outbox WHERE owner IS NOT NULL "
                                     "UNION SELECT offered_to FROM commitment WHERE offered_to IS NOT NULL",
                                     e);
     if (!q) {
