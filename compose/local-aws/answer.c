@@ -144,7 +144,10 @@ void answer_refuse(struct request *r, unsigned status, const char *code, const c
     if (r->out_fd >= 0) { /* the answer was a file: it is closed by who answers, http.c */
         r->out_bytes = 0;
     }
-    if (r->service == SERVICE_IMAGING || r->service == SERVICE_LOCAL) {
+    if (r->service == SERVICE_SQS) {
+        answer_json(r, status, json_pack("{s:s s:s%}", "__type", code, "message", message, strlen(message)));
+        answer_header(r, "Content-Type", "application/x-amz-json-1.0");
+    } else if (r->service == SERVICE_IMAGING || r->service == SERVICE_LOCAL) {
         answer_json(r, status, json_pack("{s:s%}", "message", message, strlen(message)));
         answer_header(r, "x-amzn-errortype", code);
     } else {
@@ -158,6 +161,6 @@ void answer_trouble(struct request *r, const struct err *e)
     char text[700];
     log_error("trouble", "operation=%s error=%s detail=%s request=%s", r->operation ? r->operation->name : "none", err_name(e->code),
               log_text(e->text, text, sizeof text), r->id);
-    answer_refuse(r, 500, r->service == SERVICE_IMAGING ? "InternalServerException" : "InternalError",
+    answer_refuse(r, 500, r->service == SERVICE_IMAGING || r->service == SERVICE_SQS ? "InternalServerException" : "InternalError",
                   "We encountered an internal error. Please try again.");
 }

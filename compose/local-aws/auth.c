@@ -47,7 +47,7 @@ static const struct {
 
 static bool refuse(struct request *r, enum trouble why)
 {
-    int service = r->service == SERVICE_IMAGING ? 1 : r->service == SERVICE_STS ? 2 : 0;
+    int service = r->service == SERVICE_IMAGING || r->service == SERVICE_SQS ? 1 : r->service == SERVICE_STS ? 2 : 0;
     if (r->service == SERVICE_S3 && why == WRONG_SCOPE) {
         answer_header(r, "x-amz-bucket-region", r->app->options.region);
     }
@@ -122,7 +122,9 @@ bool auth_scope_service(const struct request *r, enum service *out)
     if (!header || !read_header(header, &a)) {
         return false;
     }
-    *out = strcmp(a.service, "medical-imaging") == 0 ? SERVICE_IMAGING : strcmp(a.service, "sts") == 0 ? SERVICE_STS : SERVICE_S3;
+    *out = strcmp(a.service, "medical-imaging") == 0 ? SERVICE_IMAGING : strcmp(a.service, "sts") == 0 ? SERVICE_STS
+           : strcmp(a.service, "sqs") == 0             ? SERVICE_SQS
+                                                       : SERVICE_S3;
     return true;
 }
 
@@ -272,7 +274,7 @@ static bool check_signature(struct request *r, const char *payload_hash, const c
 
 bool auth_check(struct request *r, const char *payload_hash)
 {
-    static const char *const services[] = {"s3", "medical-imaging", "sts"};
+    static const char *const services[] = {"s3", "medical-imaging", "sts", "sqs"};
     char secret[256];
     struct auth *a = &r->auth;
     const char *header = request_header(r, "Authorization");

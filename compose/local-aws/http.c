@@ -99,6 +99,8 @@ static void route(struct request *r)
             r->service = SERVICE_IMAGING;
         }
     }
+    const char *target = request_header(r, "X-Amz-Target");
+    r->service = target && strncmp(target, "AmazonSQS.", 10) == 0 ? SERVICE_SQS : r->service;
     (void)auth_scope_service(r, &r->service);
     if (strncmp(r->path, "/_local/", 8) == 0) {
         r->service = SERVICE_LOCAL;
@@ -107,6 +109,7 @@ static void route(struct request *r)
     case SERVICE_S3: r->operation = s3_route(r); break;
     case SERVICE_IMAGING: r->operation = imaging_route(r); break;
     case SERVICE_STS: r->operation = sts_route(r); break;
+    case SERVICE_SQS: r->operation = sqs_route(r); break;
     case SERVICE_LOCAL: r->operation = local_route(r); break;
     }
 }
@@ -188,7 +191,7 @@ static bool body_is_signed(struct request *r)
     char hash[65];
     const char *body = r->body.bytes ? r->body.bytes : "";
     sigv4_sha256_hex(body, r->body.used, hash);
-    if (r->service == SERVICE_IMAGING || r->service == SERVICE_STS) {
+    if (r->service == SERVICE_IMAGING || r->service == SERVICE_STS || r->service == SERVICE_SQS) {
         return r->operation->unsigned_ || auth_check(r, hash);
     }
     const char *said = request_header(r, "x-amz-content-sha256");

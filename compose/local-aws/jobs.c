@@ -5,6 +5,7 @@
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/image_sets.h"
 #include "compose/local-aws/job_run.h"
+#include "compose/local-aws/sqs.h"
 #include "compose/local-aws/text.h"
 
 #include <dirent.h>
@@ -146,6 +147,7 @@ static void set_status(struct jobs *j, json_t *job, const char *status, const ch
         log_error("job_not_saved", "job=%s detail=%s", text_of(job, "jobId"), log_text(e.text, text, sizeof text));
     }
     log_info("job", "job=%s status=%s", text_of(job, "jobId"), status);
+    sqs_tell_of_job(j->app, job);
 }
 
 static void end_job(struct jobs *j, json_t *job, json_t *outcome)
@@ -265,6 +267,7 @@ int jobs_start(struct jobs *j, json_t *request, const char *body_hash, json_t **
         rc = found ? save(j, found, e) : err_set(e, ERR_MEMORY, 0, "no memory for a job");
         if (rc == 0) {
             remember(j, found);
+            sqs_tell_of_job(j->app, found);
             (void)pthread_cond_signal(&j->changed);
         } else {
             json_decref(found);

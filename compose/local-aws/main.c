@@ -9,6 +9,7 @@
 #include "compose/local-aws/http.h"
 #include "compose/local-aws/image_sets.h"
 #include "compose/local-aws/jobs.h"
+#include "compose/local-aws/queues.h"
 
 #include <getopt.h>
 #include <poll.h>
@@ -16,7 +17,7 @@
 #include <string.h>
 
 enum { PORT = 256, ADDRESS, DATA, ACCESS_KEY, SECRET_KEY, REGION, DATASTORE, BUCKET, ACCOUNT, DOMAIN, BUCKET_KMS_KEY, DATASTORE_STATUS, JOB_MS, JOBS_MAX, FILES_MAX,
-       JOB_BYTES_MAX, NO_THROTTLE, START_PER_SECOND, FSYNC, FAST_ETAG, LOG_LEVEL, HELP };
+       JOB_BYTES_MAX, NO_THROTTLE, START_PER_SECOND, FSYNC, FAST_ETAG, QUEUE, EVENTS, LOG_LEVEL, HELP };
 
 static const struct option long_options[] = {
     {"port", required_argument, NULL, PORT},
@@ -39,6 +40,8 @@ static const struct option long_options[] = {
     {"start-per-second", required_argument, NULL, START_PER_SECOND},
     {"fsync", no_argument, NULL, FSYNC},
     {"fast-etag", no_argument, NULL, FAST_ETAG},
+    {"queue", required_argument, NULL, QUEUE},
+    {"events", required_argument, NULL, EVENTS},
     {"log-level", required_argument, NULL, LOG_LEVEL},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
@@ -52,6 +55,8 @@ static const char usage[] =
     "  --bucket B              made at the start if it is not there; may be given several times\n"
     "  --datastore ID          32 of 0-9 a-z (0123456789abcdef0123456789abcdef)\n"
     "  --account N             12 digits (123456789012)\n"
+    "  --queue Q               an SQS queue, made at the start; may be given several times; ends in .fifo for a FIFO queue\n"
+    "  --events Q              such a queue gets HealthImaging's events when an import job changes\n"
     "  --domain D              BUCKET.D names a bucket (virtual-host style); BUCKET.localhost always does\n"
     "  --bucket-kms-key ARN    what GetBucketEncryption tells (SSE-S3)\n"
     "  --datastore-status S    what GetDatastore tells (ACTIVE)\n"
@@ -79,6 +84,8 @@ struct start {
     struct options options;
     const char *buckets[16];
     size_t bucket_count;
+    const char *queues[QUEUES_MAX];
+    size_t queue_count;
     double start_per_second; /* < 0: as HealthImaging has it */
     bool no_throttle;
     enum log_level level;
@@ -117,6 +124,14 @@ static bool take_option(struct start *s, int which, const char *value, const cha
     case START_PER_SECOND: s->start_per_second = atof(value); return s->start_per_second > 0;
     case FSYNC: o->durable = true; return true;
     case FAST_ETAG: o->fast_etag = true; return true;
+    case EVENTS: o->events_queue = value; /* and a queue */
+        /* fall through */
+    case QUEUE:
+        if (s->queue_count == QUEUES_MAX) {
+            return false;
+        }
+        s->queues[s->queue_count++] = value;
+        return true;
     case LOG_LEVEL: return log_level_parse(value, &s->level);
     case BUCKET:
         if (s->bucket_count == sizeof s->buckets / sizeof s->buckets[0] || !store_bucket_is_legal(value)) {
@@ -158,7 +173,8 @@ static int open_all(struct standin *app, const struct start *s, struct err *e)
 {
     app->throttle = throttle_new();
     app->faults = faults_new();
-    if (!app->throttle || !app->faults) {
+    app->queues = queues_new();
+    if (!app->throttle || !app->faults || !app->queues) {
         return err_set(e, ERR_MEMORY, 0, "no memory");
     }
     if (s->start_per_second > 0) {
@@ -166,6 +182,11 @@ static int open_all(struct standin *app, const struct start *s, struct err *e)
     }
     if (s->no_throttle) {
         (void)throttle_set(app->throttle, NULL, 0, 0);
+    }
+    for (size_t i = 0; i < s->queue_count; i++) {
+        if (queues_make(app->queues, s->queues[i]) != 0) {
+            return err_set(e, ERR_CONFIG, 0, "--queue %s: letters, digits, - and _, and perhaps .fifo; at most %d queues", s->queues[i], QUEUES_MAX);
+        }
     }
     int rc = store_open(&app->store, s->options.data, s->options.durable, e);
     for (size_t i = 0; rc == 0 && i < s->bucket_count; i++) {
@@ -224,6 +245,7 @@ int main(int argc, char **argv)
     }
     jobs_close(app.jobs);
     image_sets_close(app.image_sets);
+    queues_free(app.queues);
     store_close(app.store);
     faults_free(app.faults);
     throttle_free(app.throttle);

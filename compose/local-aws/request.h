@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum service { SERVICE_S3, SERVICE_IMAGING, SERVICE_STS, SERVICE_LOCAL };
+enum service { SERVICE_S3, SERVICE_IMAGING, SERVICE_STS, SERVICE_SQS, SERVICE_LOCAL };
 
 struct request;
 struct upload;
@@ -91,6 +91,7 @@ void answer_trouble(struct request *r, const struct err *e);
 const struct operation *s3_route(struct request *r);
 const struct operation *imaging_route(struct request *r);
 const struct operation *sts_route(struct request *r);
+const struct operation *sqs_route(struct request *r);
 const struct operation *local_route(struct request *r);
 
 #endif

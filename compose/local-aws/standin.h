@@ -14,10 +14,12 @@
 struct jobs;
 struct faults;
 struct image_sets;
+struct queues;
 
 struct options {
     const char *address, *data, *access_key, *secret_key, *region, *datastore, *bucket, *account, *domain;
     const char *bucket_kms_key, *datastore_status; /* NULL: none, ACTIVE */
+    const char *events_queue; /* NULL: none */
     int port, job_ms, jobs_max, files_max;
     int64_t job_bytes_max;
     bool durable, fast_etag;
@@ -31,6 +33,7 @@ struct standin {
     struct faults *faults;
     struct jobs *jobs;
     struct image_sets *image_sets;
+    struct queues *queues;
     atomic_bool stopping;
 };
 
