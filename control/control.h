@@ -40,6 +40,7 @@ int command_status(struct request *q);
 int command_studies(struct request *q);
 int command_stuck(struct request *q);
 int command_commitments(struct request *q);
+int command_events(struct request *q);
 int command_show(struct request *q);
 int command_why(struct request *q);
 int command_retry(struct request *q);
@@ -104,6 +105,9 @@ const char *remedy_for(const char *remedy, const char *id, char *buffer, size_t 
 void commitments_warn(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx);
 /* Prints a line for each of the last requests that asked about an instance. */
 int commitments_say(struct state *s, const char *sop_instance_uid, struct err *e);
+
+/* The same of those who are told of studies and jobs. */
+void events_warn(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx);
 
 /* Files below run/ with lines `stage=N`. Writing replaces the file as one step; a count of -1 writes no line. Reading leaves
  * counts that have no line untouched; false if the file is not there. */

@@ -38,6 +38,8 @@ static const struct command {
      "otherwise."},
     {"commitments", command_commitments, 0, 0, OPT_JSON | OPT_LIMIT, "commitments [--json] [--limit N]", "storage commitments: asked, decided, reported",
      "Those that are not reported first. `show` with an id or Transaction UID tells all about one. 50 unless --limit says otherwise."},
+    {"events", command_events, 0, 2, OPT_JSON | OPT_LIMIT, "events [--json] [--limit N] | events drop webhook|sqs|dynamodb", "who is told of studies and jobs, and what waits",
+     "`drop` gives up all that waits to be told to one of them. 50 rows unless --limit says otherwise."},
     {"show", command_show, 1, 1, OPT_JSON | OPT_LIMIT, "show ID|UID|ACCESSION|PATIENT_ID|BATCH [--json] [--limit N]",
      "everything known about an instance, study or batch", "An instance with its history. Exit code 1 if nothing matches."},
     {"why", command_why, 1, 1, 0, "why ID|UID|ACCESSION", "one plain story: where it is, what happened, what to do",

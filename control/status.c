@@ -15,6 +15,7 @@ enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_st
 
 struct picture {
     struct table status, workers, batches, overdue, waits; /* as the database tells */
+    json_t *events; /* NULL: not known */
     struct living living[WORKERS_MAX];
     size_t living_count;
     size_t alive[STAGE_COUNT];
@@ -162,6 +163,8 @@ static int look(struct picture *p, const struct request *q)
         rc = rc == 0 ? table_load(&p->workers, state, "workers", NULL, 10000, &e) : rc;
         rc = rc == 0 ? table_load(&p->batches, state, "batches", NULL, 100, &e) : rc;
         commitments_warn(state, warn_sentence, p);
+        events_warn(state, warn_sentence, p);
+        p->events = events_json(state);
         jobs_warn(state, warn_sentence, p);
         rc = rc == 0 ? table_load(&p->waits, state, "wait", NULL, 10, &e) : rc;
         rc = rc == 0 ? table_load(&p->overdue, state, "overdue", NULL, 10000, &e) : rc;
@@ -271,6 +274,7 @@ static int print_json(const struct picture *p, const struct request *q)
         }
         (void)json_object_set_new(json_object_get(root, "stages"), state_stage_name((enum state_stage)i), one);
     }
+    (void)json_object_set_new(root, "events", p->events ? json_incref(p->events) : json_object());
     for (size_t i = 0; i < p->warning_count; i++) {
         (void)json_array_append_new(json_object_get(root, "warnings"), json_string(p->warnings[i]));
     }
@@ -320,6 +324,11 @@ static void print_text(const struct picture *p, const struct request *q)
         (void)printf(" %s %lld%s", batch_states[i], value_of(&p->batches, "state", batch_states[i], "count"),
                      i + 1 < BATCH_STATES ? "," : "\n");
     }
+    const char *name;
+    json_t *one;
+    json_object_foreach(p->events, name, one) {
+        (void)printf("told     %s: %lld wait\n", name, (long long)json_integer_value(json_object_get(one, "waiting")));
+    }
     for (size_t i = 0; i < p->warning_count; i++) {
         (void)printf("WARN %s\n", p->warnings[i]);
     }
@@ -335,6 +344,7 @@ int command_status(struct request *q)
     } else {
         print_text(&p, q);
     }
+    json_decref(p.events);
     table_clear(&p.status);
     table_clear(&p.workers);
     table_clear(&p.batches);

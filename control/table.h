@@ -41,6 +41,8 @@ void table_print_sentence(const char *text, size_t indent, FILE *out);
 void table_print_row(const struct table *t, size_t row, FILE *out);
 json_t *table_json_row(const struct table *t, size_t row);
 json_t *table_json(const struct table *t); /* an array of objects; NULL: out of memory */
+/* Who is told and what waits, for `status --json`. events.c. */
+json_t *events_json(struct state *s);
 
 /* Pure helpers. Each fills buffer and returns it. */
 const char *text_printable(const char *text, char *buffer, size_t size); /* "-" for NULL */

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REGISTER_MS = 60000, TRIM_MS = 60000, ANNOUNCE_MS = 500, CLAIM_MS = 250, REFUSED_BASE_MS = 5000, REFUSED_CEILING_MS = 3600000 };
+enum { REGISTER_MS = 60000, TRIM_MS = 10000, ANNOUNCE_MS = 500, CLAIM_MS = 250, REFUSED_BASE_MS = 5000, REFUSED_CEILING_MS = 3600000 };
 
 static const struct {
     const char *name, *gate;
