@@ -180,7 +180,8 @@ static int send_lines(struct in_flight *f, const struct sigv4_header *headers, s
                              .response_max = call->response_max,
                              .cut_is_fine = call->cut_is_fine,
                              .fresh_connection = f->tried_connection || (call->no_repeat && call->fd < 0)}; /* libcurl repeats a body in memory by itself */
-    q.total_ms = config_int(c->config, CFG_AWS_CALL_S) * 1000 + (call->fd_bytes + (int64_t)call->response_max) / SLOW_BYTES_PER_MS;
+    q.total_ms = call->total_ms > 0 ? call->total_ms
+                                    : config_int(c->config, CFG_AWS_CALL_S) * 1000 + (call->fd_bytes + (int64_t)call->response_max) / SLOW_BYTES_PER_MS;
     rc = rc ? err_set(e, rc, 0, "no memory for a request") : http_begin(c->http, &q, on_response, f, e);
     for (size_t i = 0; i < used; i++) {
         explicit_bzero(lines[i], strlen(lines[i]));

@@ -410,7 +410,7 @@ static int network_error(struct transfer *t, CURLcode code, struct http_response
         return err_set(&r->why, ERR_MEMORY, 0, "libcurl: %s", what);
     case CURLE_OPERATION_TIMEDOUT:
         r->out_of_time = true;
-        return connected > 0 ? err_set(&r->why, ERR_TIMEOUT, 0, "%s: no progress within the time limit", t->origin)
+        return connected > 0 || fresh == 0 ? err_set(&r->why, ERR_TIMEOUT, 0, "%s: no progress within the time limit", t->origin)
                              : err_set(&r->why, ERR_NETWORK, 0, "%s: no connection within the time limit", t->origin);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:

@@ -20,6 +20,18 @@ static const struct {
 
 enum { TABLE_COUNT = sizeof table / sizeof table[0] };
 
+/* Two errors with one number do not compile. */
+__attribute__((unused)) static void numbers_are_different(int number)
+{
+    switch (number) {
+#define ERR_CASE(code, value, name, class, sentence) case value:
+        ERR_TABLE(ERR_CASE)
+#undef ERR_CASE
+    default:
+        break;
+    }
+}
+
 int err_set(struct err *e, int code, int sys, const char *format, ...)
 {
     if (e) {

@@ -104,10 +104,10 @@ enum err_class {
       "the job ended and its results do not mention this file")                                                        \
     X(ERR_IMPORT_OVERDUE, 84, "IMPORT_OVERDUE", ERR_CLASS_PEER_DOWN, "the import job runs longer than import_job_s")                    \
     /* those who are told of finished and failed studies */                                                            \
-    X(ERR_EVENT_REFUSED, 90, "EVENT_REFUSED", ERR_CLASS_REFUSE, "the listener refused this event as such: see its log") \
-    X(ERR_EVENT_LISTENER, 91, "EVENT_LISTENER", ERR_CLASS_CONFIG,                                                      \
+    X(ERR_EVENT_REFUSED, 100, "EVENT_REFUSED", ERR_CLASS_REFUSE, "the listener refused this event as such: see its log") \
+    X(ERR_EVENT_LISTENER, 101, "EVENT_LISTENER", ERR_CLASS_CONFIG,                                                      \
       "the listener takes no events: correct its URL, its secret or its rights")                                       \
-    X(ERR_EVENT_BUSY, 92, "EVENT_LISTENER_BUSY", ERR_CLASS_PEER_DOWN, "the listener had an error or asks for patience")
+    X(ERR_EVENT_BUSY, 102, "EVENT_LISTENER_BUSY", ERR_CLASS_PEER_DOWN, "the listener had an error or asks for patience")
 
 enum err_code {
 #define ERR_ENUM(code, number, name, class, sentence) code = -(number),

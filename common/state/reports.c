@@ -45,8 +45,8 @@ static const struct {
     {"outbox_targets", "SELECT t.name AS target, t.takes, t.seen_ms, t.given_up, t.given_up_ms,"
                        " (SELECT count(*) FROM outbox o INDEXED BY outbox_subject WHERE o.target = t.name) AS waiting,"
                        " (SELECT min(o.at_ms) FROM outbox o WHERE o.target = t.name) AS oldest_ms,"
-                       " (SELECT o.error_code FROM outbox o WHERE o.target = t.name AND o.error_code IS NOT NULL ORDER BY o.seq LIMIT 1) AS error_code,"
-                       " (SELECT o.error_text FROM outbox o WHERE o.target = t.name AND o.error_code IS NOT NULL ORDER BY o.seq LIMIT 1) AS error_text "
+                       " (SELECT o.error_code FROM outbox o WHERE o.target = t.name AND o.error_code IS NOT NULL ORDER BY o.next_attempt_ms DESC LIMIT 1) AS error_code,"
+                       " (SELECT o.error_text FROM outbox o WHERE o.target = t.name AND o.error_code IS NOT NULL ORDER BY o.next_attempt_ms DESC LIMIT 1) AS error_text "
                        "FROM outbox_target t ORDER BY t.name LIMIT ?2"},
     {"outbox", "SELECT target, kind, event, subject, instance, attempts, error_code, error_text, at_utc, next_attempt_utc FROM v_outbox "
                "ORDER BY seq LIMIT ?2"},

@@ -4,6 +4,7 @@ docs/events.schema.json uses.
     with Listener('key') as hook: hook.url; hook.mode = 'ok'; hook.heard -> [(id, event, seconds)]
 modes: 'ok', a status (410), a function of the event giving a status, 'slow' (answers after hook.slow_s), 'hold' (never answers)"""
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -12,6 +13,7 @@ import http.server
 import json
 import os
 import re
+import socket
 import threading
 import time
 
@@ -55,7 +57,7 @@ def valid(value, schema=SCHEMA, where='event'):
 class Listener:
     def __init__(self, secret):
         self.secret, self.port = secret, free_port()
-        self.mode, self.slow_s, self.seen, self.heard, self.bad, self.server = 'ok', 2, [], [], [], None
+        self.mode, self.slow_s, self.seen, self.heard, self.bad, self.sockets, self.server = 'ok', 2, [], [], [], [], None
         self.url = f'http://127.0.0.1:{self.port}/hook?for=tests'
 
     def __enter__(self):
@@ -70,6 +72,10 @@ class Listener:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = 'HTTP/1.1'
+
+            def setup(self):
+                listener.sockets.append(self.request)
+                super().setup()
 
             def do_POST(self):
                 listener.post(self)
@@ -86,6 +92,10 @@ class Listener:
             self.server.shutdown()
             self.server.server_close()
             self.server = None
+            for one in self.sockets:  # kept connections, too
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            self.sockets = []
 
     def post(self, request):
         body = request.rfile.read(int(request.headers['Content-Length']))
