@@ -188,7 +188,7 @@ static int make_payload(struct state *s, struct state_told *row, state_compose_r
 {
     struct state_refused r;
     sqlite3_stmt *q = state_prepare(s,
-                                    "SELECT i.id, i.sop_class_uid, i.sop_instance_uid, i.study_uid, i.series_uid, 'default', o.state, o.code,"
+                                    "SELECT i.id, i.sop_class_uid, i.sop_instance_uid, i.study_uid, i.series_uid, i.destination, o.state, o.code,"
                                     " CASE WHEN i.state = o.state AND i.error_code IS o.code THEN i.remedy END, i.job_id, o.at_ms,"
                                     " i.accession_number, i.patient_id, i.study_date, i.modality FROM outbox o JOIN instance i ON i.id = o.instance "
                                     "WHERE o.seq = ?1",

@@ -23,7 +23,7 @@ static int look_at(struct state *s, struct state_study *t, int64_t *under_way, i
                                     " sum(state = 'imported' AND is_primary = 0), sum(warning IS NOT NULL), sum(file_bytes), min(received_ms),"
                                     " max(received_ms), max(ended_ms), max(accession_number), max(patient_id), max(study_date),"
                                     " group_concat(DISTINCT modality), (SELECT looks FROM outbox_study WHERE study_uid = ?1 AND destination = ?2) "
-                                    "FROM instance WHERE study_uid = ?1",
+                                    "FROM instance WHERE study_uid = ?1 AND destination = ?2",
                                     e);
     if (!q || state_bind(q, "tt", t->study_uid, t->destination) != 0) {
         return ERR_DATABASE;
@@ -53,7 +53,7 @@ static int each(struct state *s, const char *literal, struct state_study *t, siz
 {
     int step = SQLITE_DONE;
     sqlite3_stmt *q = state_prepare(s, literal, e);
-    if (!q || state_bind(q, "ti", t->study_uid, (int64_t)most + 1) != 0) {
+    if (!q || state_bind(q, "tti", t->study_uid, t->destination, (int64_t)most + 1) != 0) {
         return ERR_DATABASE;
     }
     while ((step = sqlite3_step(q)) == SQLITE_ROW && *count < most) {
@@ -90,17 +90,19 @@ static void take_failure(sqlite3_stmt *q, struct state_study *t, size_t i)
 
 static int read_lists(struct state *s, struct state_study *t, struct err *e)
 {
-    int rc = each(s, "SELECT DISTINCT job_id FROM instance WHERE study_uid = ?1 AND job_id IS NOT NULL ORDER BY job_id LIMIT ?2", t, STATE_STUDY_JOBS,
+    int rc = each(s, "SELECT DISTINCT job_id FROM instance WHERE study_uid = ?1 AND destination = ?2 AND job_id IS NOT NULL ORDER BY job_id LIMIT ?3", t, STATE_STUDY_JOBS,
                   &t->job_count, take_job, e);
     rc = rc ? rc
             : each(s,
-                   "SELECT image_set_id, max(image_set_version), min(is_primary), count(*) FROM instance WHERE study_uid = ?1 AND image_set_id IS NOT NULL "
-                   "GROUP BY image_set_id ORDER BY image_set_id LIMIT ?2",
+                   "SELECT image_set_id, max(image_set_version), min(is_primary), count(*) FROM instance WHERE study_uid = ?1 AND destination = ?2 AND "
+                   "image_set_id IS NOT NULL "
+                   "GROUP BY image_set_id ORDER BY image_set_id LIMIT ?3",
                    t, STATE_STUDY_SETS, &t->set_count, take_set, e);
     return rc ? rc
               : each(s,
-                     "SELECT id, sop_instance_uid, state, error_code, remedy FROM instance WHERE study_uid = ?1 AND state IN ('quarantined', 'failed') "
-                     "AND dropped_ms IS NULL ORDER BY id LIMIT ?2",
+                     "SELECT id, sop_instance_uid, state, error_code, remedy FROM instance WHERE study_uid = ?1 AND destination = ?2 "
+                     "AND state IN ('quarantined', 'failed') "
+                     "AND dropped_ms IS NULL ORDER BY id LIMIT ?3",
                      t, STATE_STUDY_FAILURES, &t->failure_count, take_failure, e);
 }
 
@@ -174,7 +176,9 @@ int state_studies_announce(struct state *s, int64_t quiet_ms, struct state_study
             break;
         }
         int64_t last = t->last_received_ms > t->ended_ms ? t->last_received_ms : t->ended_ms;
-        if (under_way > 0) {
+        if (t->first_received_ms == 0) { /* all of it went elsewhere */
+            rc = state_run(s, NULL, e, "UPDATE outbox_study SET due_ms = NULL WHERE study_uid = ?1 AND destination = ?2", "tt", t->study_uid, t->destination);
+        } else if (under_way > 0) {
             rc = look_later(s, t, now + backoff_ms((int)(looks < 20 ? looks : 20), LOOK_BASE_MS, LOOK_CEILING_MS, random_u32()), true, e);
         } else if (last + quiet_ms > now && last <= now) {
             rc = look_later(s, t, last + quiet_ms, false, e);

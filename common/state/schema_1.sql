@@ -193,7 +193,7 @@ CREATE TRIGGER outbox_refused AFTER UPDATE OF state ON instance WHEN NEW.state I
   AND EXISTS (SELECT 1 FROM outbox_target WHERE takes = 'events')
 BEGIN
   INSERT INTO outbox (target, kind, subject, event, instance, state, code, at_ms, next_attempt_ms)
-  SELECT name, 'instance', ifnull(NEW.study_uid || ' default', NEW.id), NEW.id || '-' || NEW.changed_ms, NEW.id, NEW.state,
+  SELECT name, 'instance', ifnull(NEW.study_uid || ' ' || NEW.destination, NEW.id), NEW.id || '-' || NEW.changed_ms, NEW.id, NEW.state,
     NEW.error_code, NEW.changed_ms, NEW.changed_ms FROM outbox_target WHERE takes = 'events';
 END;
 
@@ -202,7 +202,7 @@ CREATE TRIGGER outbox_news AFTER UPDATE OF state, dropped_ms ON instance WHEN NE
   AND EXISTS (SELECT 1 FROM outbox_target WHERE takes = 'events')
 BEGIN
   INSERT INTO outbox_study (study_uid, destination, due_ms)
-  VALUES (NEW.study_uid, 'default', NEW.changed_ms + (SELECT max(quiet_ms) FROM outbox_target WHERE takes = 'events'))
+  VALUES (NEW.study_uid, NEW.destination, NEW.changed_ms + (SELECT max(quiet_ms) FROM outbox_target WHERE takes = 'events'))
   ON CONFLICT (study_uid, destination) DO UPDATE SET due_ms = excluded.due_ms, looks = 0;
 END;
 

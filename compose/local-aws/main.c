@@ -48,7 +48,7 @@ static const struct option long_options[] = {
 };
 
 static const char usage[] =
-    "storescp-local-aws: S3, HealthImaging import jobs and STS on this machine, for the quick start and for tests\n"
+    "storescp-local-aws: S3, HealthImaging import jobs, STS and SQS on this machine, for the quick start and for tests\n"
     "  --data DIRECTORY        where everything is kept (needed)\n"
     "  --address A --port N    where it listens (127.0.0.1, 9000)\n"
     "  --access-key K --secret-key S --region R   whose signatures it accepts (LOCALACCESSKEY, local-secret-key, us-east-1)\n"
