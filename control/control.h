@@ -45,6 +45,7 @@ int command_show(struct request *q);
 int command_why(struct request *q);
 int command_retry(struct request *q);
 int command_hold(struct request *q);
+int command_move(struct request *q);
 int command_release(struct request *q);
 int command_drop(struct request *q);
 int command_close(struct request *q);
@@ -95,8 +96,10 @@ int give_up_job(struct request *q);
 /* What a person should know of import jobs that do not end, as sentences. */
 void jobs_warn(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx);
 
-/* What to do about a worker whose status is "waiting: CODE: ...". */
-const char *waiting_remedy(const char *status);
+/* Takes the next part of a worker's status "waiting: [destination] why; [destination] why" and moves *at behind it; false when there is none. */
+bool waiting_part(const char **at, char *destination, size_t destination_size, char *why, size_t why_size);
+/* What to do about such a why, "CODE: ...". */
+const char *waiting_remedy(const char *why);
 
 /* "To do: " and the remedy of an instance, its id in the place of the word ID. Fills buffer and returns it. */
 const char *remedy_for(const char *remedy, const char *id, char *buffer, size_t size);

@@ -55,6 +55,9 @@ static const struct command {
     {"close", command_close, 1, 1, 0, "close STUDY|BATCH|ID", "import now: do not wait for more, start before others",
      "The batches in which its images wait are closed, uploaded and started before others. What comes later goes into another batch.\n"
      "Exit code 1 if nothing of it waits to be started."},
+    {"move", command_move, 2, 2, 0, "move FROM TO", "let what waits at one destination go to another",
+     "For a destination that storescp.conf has lost, or that will be away for long. Failed instances go too, when they are retried. What is\n"
+     "in an import job stays. New images go where the rules say. Exit code 1 if something is left there."},
     {"drop", command_drop, 1, 1, OPT_REASON, "drop ID|STUDY --reason TEXT", "give up quarantined, failed or held received instances",
      "The rows stay and tell who dropped them and why; the files are kept in spool/dropped for spool_keep_dropped_s, and until then\n"
      "`retry ID` brings one back."},

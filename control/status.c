@@ -14,7 +14,7 @@ static const char *const batch_states[] = {"open", "closed", "starting", "runnin
 enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_states / sizeof batch_states[0] };
 
 struct picture {
-    struct table status, workers, batches, overdue, waits; /* as the database tells */
+    struct table status, workers, batches, destinations, overdue, waits; /* as the database tells */
     json_t *events; /* NULL: not known */
     struct living living[WORKERS_MAX];
     size_t living_count;
@@ -84,6 +84,34 @@ static void warn_of_certificates(void *ctx, bool serious, const char *sentence)
     warn(ctx, "%s%s", serious ? "TLS: " : "", sentence);
 }
 
+/* One line for each destination that a worker waits with. */
+static void warn_of_waiting(struct picture *p, const struct request *q, const char *name, const char *status)
+{
+    char place[CONFIG_DESTINATION_SIZE];
+    char why[320];
+    char clean[320];
+    while (waiting_part(&status, place, sizeof place, why, sizeof why)) {
+        if (place[0] && !config_destination_named(q->config, place)) {
+            continue; /* warn_of_orphans() tells it */
+        }
+        warn(p, "%s is waiting%s%s: %s. To do: %s", name, place[0] ? " with destination " : "", place, text_printable(why, clean, sizeof clean),
+             waiting_remedy(why));
+    }
+}
+
+/* What waits for a destination that storescp.conf does not have. */
+static void warn_of_orphans(struct picture *p, const struct request *q)
+{
+    for (size_t r = 0; r < p->destinations.rows; r++) {
+        const char *name = table_get(&p->destinations, r, "destination");
+        if (name && !config_destination_named(q->config, name)) {
+            warn(p, "%lld instances wait for the destination %s, and storescp.conf has no [destination %s]: put it back, or `storescpctl move %s NAME`; nothing is lost",
+                 table_number(&p->destinations, r, "validated") + table_number(&p->destinations, r, "uploaded") + table_number(&p->destinations, r, "importing"),
+                 name, name, name);
+        }
+    }
+}
+
 static void look_for_trouble(struct picture *p, const struct request *q)
 {
     static const char *const waits_for[STAGE_COUNT] = {NULL, "received", "validated", "uploaded"};
@@ -113,7 +141,7 @@ static void look_for_trouble(struct picture *p, const struct request *q)
         char age[32];
         long long beat = table_number(&p->workers, row, "beat_ms");
         if (strncmp(status, "waiting", 7) == 0) {
-            warn(p, "%s is %s. To do: %s", p->living[i].name, text_printable(status, clean, sizeof clean), waiting_remedy(status));
+            warn_of_waiting(p, q, p->living[i].name, status);
         } else if (strncmp(status, "pressed", 7) == 0) {
             warn(p, "%s is %s", p->living[i].name, text_printable(status, clean, sizeof clean));
         }
@@ -124,6 +152,7 @@ static void look_for_trouble(struct picture *p, const struct request *q)
                  text_age(now - beat, age, sizeof age), p->supervisor ? number : "restart its container or unit");
         }
     }
+    warn_of_orphans(p, q);
     static const char *const refused[][2] = {{"quarantined", "are quarantined"}, {"failed", "failed"}};
     for (size_t i = 0; i < 2; i++) {
         long long count = count_of(p, refused[i][0]) - value_of(&p->status, "state", refused[i][0], "dropped");
@@ -162,6 +191,7 @@ static int look(struct picture *p, const struct request *q)
         rc = table_load(&p->status, state, "status", NULL, 100, &e);
         rc = rc == 0 ? table_load(&p->workers, state, "workers", NULL, 10000, &e) : rc;
         rc = rc == 0 ? table_load(&p->batches, state, "batches", NULL, 100, &e) : rc;
+        rc = rc == 0 ? table_load(&p->destinations, state, "destinations", NULL, 1000, &e) : rc;
         commitments_warn(state, warn_sentence, p);
         events_warn(state, warn_sentence, p);
         p->events = events_json(state);
@@ -240,6 +270,22 @@ static void print_waits(const struct picture *p)
     }
 }
 
+/* What waits, by destination. */
+static json_t *destinations_json(const struct picture *p)
+{
+    static const char *const columns[] = {"validated", "uploaded", "importing"};
+    json_t *all = json_object();
+    for (size_t r = 0; r < p->destinations.rows; r++) {
+        const char *name = table_get(&p->destinations, r, "destination");
+        json_t *one = json_object();
+        for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
+            (void)json_object_set_new(one, columns[i], json_integer(table_number(&p->destinations, r, columns[i])));
+        }
+        (void)json_object_set_new(all, name ? name : "", one);
+    }
+    return all;
+}
+
 static int print_json(const struct picture *p, const struct request *q)
 {
     json_t *root = json_pack("{s:i, s:s, s:{}, s:{}, s:{}, s:{s:I}, s:b, s:[]}", "schema", 1, "home", q->home, "states", "stages",
@@ -275,6 +321,7 @@ static int print_json(const struct picture *p, const struct request *q)
         (void)json_object_set_new(json_object_get(root, "stages"), state_stage_name((enum state_stage)i), one);
     }
     (void)json_object_set_new(root, "events", p->events ? json_incref(p->events) : json_object());
+    (void)json_object_set_new(root, "destinations", destinations_json(p));
     for (size_t i = 0; i < p->warning_count; i++) {
         (void)json_array_append_new(json_object_get(root, "warnings"), json_string(p->warnings[i]));
     }
@@ -319,6 +366,12 @@ static void print_text(const struct picture *p, const struct request *q)
             (void)printf("  -\n");
         }
     }
+    for (size_t r = 0; r < p->destinations.rows && (p->destinations.rows > 1 || config_destination_at(q->config, 1)); r++) {
+        char clean[80];
+        (void)printf("%s%-32s %lld validated, %lld uploaded, %lld importing\n", r == 0 ? "\nwhat waits for destination\n" : "",
+                     text_printable(table_get(&p->destinations, r, "destination"), clean, sizeof clean), table_number(&p->destinations, r, "validated"),
+                     table_number(&p->destinations, r, "uploaded"), table_number(&p->destinations, r, "importing"));
+    }
     (void)printf("\nbatches ");
     for (size_t i = 0; i < BATCH_STATES; i++) {
         (void)printf(" %s %lld%s", batch_states[i], value_of(&p->batches, "state", batch_states[i], "count"),
@@ -348,6 +401,7 @@ int command_status(struct request *q)
     table_clear(&p.status);
     table_clear(&p.workers);
     table_clear(&p.batches);
+    table_clear(&p.destinations);
     table_clear(&p.overdue);
     table_clear(&p.waits);
     /* a home where nothing ran yet is no problem; a database that cannot be read is one */

@@ -79,10 +79,10 @@ static size_t living_of(const char *home, enum state_stage stage)
     return n;
 }
 
-const char *waiting_remedy(const char *status)
+const char *waiting_remedy(const char *why)
 {
     char name[48] = "";
-    int code = status && sscanf(status, "waiting: %47[A-Z0-9_]:", name) == 1 ? err_code_of(name) : 0;
+    int code = why && sscanf(why, "%47[A-Z0-9_]:", name) == 1 ? err_code_of(name) : 0;
     if (code == ERR_NETWORK || code == ERR_TIMEOUT) {
         return "nothing while it recovers, it goes on by itself; if it lasts: check network, proxy and endpoint_url";
     }
@@ -92,21 +92,50 @@ const char *waiting_remedy(const char *status)
     return "nothing; it goes on by itself";
 }
 
-/* What the living workers of the stage wait for, if they say so. True if one did. */
-static bool say_waiting(struct state *s, const char *stage)
+bool waiting_part(const char **at, char *destination, size_t destination_size, char *why, size_t why_size)
+{
+    const char *p = *at;
+    destination[0] = '\0';
+    if (strncmp(p, "waiting: ", 9) == 0) {
+        p += 9;
+    } else if (strncmp(p, "; [", 3) == 0) {
+        p += 2;
+    } else {
+        return false;
+    }
+    if (*p == '[' && strchr(p, ']')) {
+        size_t length = strcspn(p + 1, "]");
+        (void)snprintf(destination, destination_size, "%.*s", (int)length, p + 1);
+        p += length + 2;
+        p += *p == ' ';
+    }
+    const char *end = strstr(p, "; [");
+    size_t length = end ? (size_t)(end - p) : strlen(p);
+    (void)snprintf(why, why_size, "%.*s", (int)length, p);
+    *at = p + length;
+    return true;
+}
+
+/* What the living workers of the stage wait for with instances of that destination, if they say so. True if one did. */
+static bool say_waiting(struct state *s, const char *stage, const char *destination)
 {
     struct table t = {0};
     char name[100];
     char clean[400];
+    char why[400];
+    char place[60];
     bool found = false;
     (void)table_load(&t, s, "workers", NULL, 1000, NULL);
     for (size_t r = 0; r < t.rows && !found; r++) {
         const char *of = table_get(&t, r, "stage");
         const char *status = table_get(&t, r, "status");
-        found = of && status && strcmp(of, stage) == 0 && strncmp(status, "waiting", 7) == 0;
+        bool is_ours = of && status && strcmp(of, stage) == 0;
+        while (is_ours && !found && waiting_part(&status, place, sizeof place, why, sizeof why)) {
+            found = !place[0] || strcmp(place, destination) == 0;
+        }
         if (found) {
-            (void)printf("Who: nobody at this moment; %s is ", text_printable(table_get(&t, r, "name"), name, sizeof name));
-            (void)printf("%s.\nTo do: %s.\n", text_printable(status, clean, sizeof clean), waiting_remedy(status));
+            (void)printf("Who: nobody at this moment; %s is waiting", text_printable(table_get(&t, r, "name"), name, sizeof name));
+            (void)printf("%s%s: %s.\nTo do: %s.\n", place[0] ? " with destination " : "", place, text_printable(why, clean, sizeof clean), waiting_remedy(why));
         }
     }
     table_clear(&t);
@@ -117,6 +146,7 @@ static bool say_waiting(struct state *s, const char *stage)
 static void say_worker(const struct request *q, struct state *s, const struct table *t, const char *state)
 {
     const char *owner = table_get(t, 0, "owner");
+    const char *destination = table_get(t, 0, "destination");
     char clean[200];
     int stage = strcmp(state, "received") == 0 ? STAGE_VALIDATOR : strcmp(state, "validated") == 0 ? STAGE_UPLOADER
                 : strcmp(state, "uploaded") == 0 || strcmp(state, "importing") == 0 ? STAGE_IMPORTER : -1;
@@ -133,7 +163,7 @@ static void say_worker(const struct request *q, struct state *s, const struct ta
         } else {
             (void)printf("Who: nobody, no %s is alive. To do: `storescpctl up`.\n", name);
         }
-    } else if (!say_waiting(s, state_stage_name((enum state_stage)stage))) {
+    } else if (!say_waiting(s, state_stage_name((enum state_stage)stage), destination ? destination : "")) {
         (void)printf("Who: nobody at this moment; %zu %s alive.\n", living_of(q->home, (enum state_stage)stage),
                      state_stage_name((enum state_stage)stage));
     }
@@ -256,6 +286,9 @@ static int why_instance(const struct request *q, struct state *s, const char *id
         bool waits_for_import = strcmp(state, "uploaded") == 0 || strcmp(state, "importing") == 0;
         (void)printf("Instance %s %s (%s", id, where(state), state);
         (void)printf(" since %s).\n", text_time(table_number(&t, 0, "changed_ms"), text, sizeof text));
+        if (config_destination_at(q->config, 1) && strcmp(state, "received") != 0) {
+            say_line(&t, "destination", "Destination");
+        }
         if (past.rows > 0) {
             size_t r = past.rows - 1;
             (void)printf("Last: %s", text_time(table_number(&past, r, "at_ms"), text, sizeof text));
@@ -301,6 +334,7 @@ static int why_instance(const struct request *q, struct state *s, const char *id
         }
         say_line(&t, "warning", "Note");
         rc = say_twin(s, &t, e);
+        say_line(&t, "location", "It lies at");
         if (strcmp(state, "imported") == 0) {
             say_line(&t, "image_set_id", "Image set");
             say_line(&t, "image_set_version", "Version");
@@ -322,7 +356,7 @@ static int why_instance(const struct request *q, struct state *s, const char *id
 
 static int why_study(struct state *s, const char *uid, struct err *e)
 {
-    static const char *const parts[] = {"imported", "duplicate", "under_way", "quarantined", "failed"};
+    static const char *const parts[] = {"imported", "stored", "duplicate", "under_way", "quarantined", "failed"};
     struct table t = {0};
     struct table all = {0};
     char text[300];
@@ -343,7 +377,7 @@ static int why_study(struct state *s, const char *uid, struct err *e)
         for (size_t r = 0; r < all.rows && shown < WHY_MAX; r++) {
             const char *state = table_get(&all, r, "state");
             const char *error = table_get(&all, r, "error_code");
-            bool has_ended_well = state && (strcmp(state, "imported") == 0 || strcmp(state, "duplicate") == 0);
+            bool has_ended_well = state && (strcmp(state, "imported") == 0 || strcmp(state, "stored") == 0 || strcmp(state, "duplicate") == 0);
             if (error && error[0] && !has_ended_well) {
                 (void)printf("  %s", text_printable(table_get(&all, r, "id"), text, sizeof text));
                 (void)printf(" %s %s", state ? state : "-", text_printable(error, text, sizeof text));

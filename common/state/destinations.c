@@ -153,8 +153,9 @@ static int move_one(struct state *s, const struct movable *m, const struct state
     rc = rc ? rc
             : state_run(s, NULL, e, "INSERT INTO event (at_ms, instance, batch, who, code, note) SELECT ?2, id, batch, ?3, 'MOVED', ?4 FROM instance WHERE id = ?1",
                         "titt", m->id, now, s->worker, note);
-    if (rc == 0 && strcmp(m->state, "uploaded") == 0) {
-        rc = state_move(s, m->id, -1, "uploaded", "validated", now, NULL, note, e);
+    if (rc == 0 && strcmp(m->state, "uploaded") == 0) { /* its batch must not start before its object there is gone: importer/prefix.c */
+        rc = state_run(s, NULL, e, "UPDATE batch SET held_left = held_left + 1 WHERE id = (SELECT batch FROM instance WHERE id = ?1)", "t", m->id);
+        rc = rc ? rc : state_move(s, m->id, -1, "uploaded", "validated", now, NULL, note, e);
     }
     rc = rc ? rc
             : state_run(s, NULL, e,

@@ -14,6 +14,7 @@ static const struct {
                "GROUP BY state LIMIT ?2"},
     {"workers", "SELECT name, stage, pid, started_ms, beat_ms, status FROM worker ORDER BY stage, started_ms LIMIT ?2"},
     {"batches", "SELECT state, count(*) AS count FROM batch GROUP BY state LIMIT ?2"},
+    {"destinations", "SELECT * FROM v_destination LIMIT ?2"},
     {"queue", "SELECT * FROM v_queue LIMIT ?2"},
     {"studies", "SELECT * FROM v_study ORDER BY last_received_utc DESC LIMIT ?2"},
     {"study", "SELECT * FROM v_study WHERE study_uid = ?1 LIMIT ?2"},
