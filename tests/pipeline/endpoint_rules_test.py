@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """endpoint_rules_test BUILD_DIR - our endpoints of HealthImaging against its published rule set ($SHARED_DIR/aws/models), evaluated here by a small interpreter
 of the rule language: every region of every published partition, regions that nobody has published yet, FIPS, dual stack and custom endpoints in all
-combinations. Without the rule set only the comparison of the program's answers with themselves is missing: it is left out."""
+combinations. Left out without the rule set; what other services have is a table in tests/unit/site_test.c."""
 import itertools
 import json
 import os

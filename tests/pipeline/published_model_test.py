@@ -15,7 +15,7 @@ from published import Exchange, Models, Recorder  # noqa: E402
 
 OPERATIONS = {'PutObject', 'GetObject', 'HeadObject', 'HeadBucket', 'ListObjectsV2', 'DeleteObject', 'CreateMultipartUpload', 'UploadPart', 'CompleteMultipartUpload',
               'AbortMultipartUpload', 'ListParts', 'StartDICOMImportJob', 'GetDICOMImportJob', 'ListDICOMImportJobs', 'GetDatastore', 'GetCallerIdentity'}
-NOT_IN_MODEL = ('?encryption',)  # GetBucketEncryption: not among the saved operations
+NOT_IN_MODEL = ('?encryption=',)  # GetBucketEncryption: not among the saved operations
 EXPECTED = {'resumed', 'put', 'head', 'get', 'list', 'delete', 'abort', 'parts_begin', 'parts_look', 'start', 'job', 'jobs', 'datastore', 'identity', 'bucket'}
 
 
@@ -73,7 +73,7 @@ def checker_can_fail(models, exchanges):
         return y
     wrong = [changed(start, body=start.body.replace(b'"clientToken"', b'"clientTokens"')), changed(start, body=start.body.replace(b's3://', b'S3://')),
              changed(start, body=b''), changed(start, target=start.target.replace(DATASTORE, 'x')), changed(start, method='PUT'),
-             changed(start, answer=start.answer.replace(b'SUBMITTED', b'BEGUN')), changed(start, answer=b'{}'), changed(start, status=201),
+             changed(start, answer=start.answer.replace(b'"jobStatus"', b'"state"')), changed(start, answer=b'{}'), changed(start, status=201),
              changed(put, headers={'x-amz-odd': '1'}), changed(put, headers={'x-amz-storage-class': 'CHEAP'}), changed(put, target=put.target + '?odd=1'),
              changed(complete, body=complete.body.replace(b'<PartNumber>', b'<Number>').replace(b'</PartNumber>', b'</Number>')),
              changed(complete, body=complete.body.replace(b'2006-03-01', b'2005-03-01')), changed(complete, answer=complete.answer.replace(b'ETag', b'Tag')),
