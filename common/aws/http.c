@@ -417,6 +417,8 @@ static int network_error(struct transfer *t, CURLcode code, struct http_response
     case CURLE_SSL_ISSUER_ERROR:
         return err_set(&r->why, ERR_CONFIG, 0, "%s: its certificate cannot be trusted (%s): set ca_bundle, or correct the endpoint",
                        t->origin, what);
+    case CURLE_SEND_FAIL_REWIND: /* of a request that is not to be sent twice */
+        return err_set(&r->why, ERR_NETWORK, 0, "%s: the connection ended without an answer", t->origin);
     case CURLE_SSL_CERTPROBLEM:
         return err_set(&r->why, ERR_CONFIG, 0, "%s: our client certificate or its key cannot be used (%s)", t->origin, what);
     case CURLE_URL_MALFORMAT:
