@@ -1,9 +1,9 @@
 /*
  * transport_dicomweb - a store request for each instance (common/aws/stow.h); its end is 'stored'.
  *
- * HealthImaging makes a second version of what comes twice. Whether an instance may have been sent before is told by its claim: `token` counts claims, the
- * validator's first one among them, so only a claim with a token above 2 can have a transfer behind it whose end nobody knows - of this process or of one
- * that died. Such an instance is looked for first (a query), and what is there is not sent again. Elsewhere a repeat changes nothing and is just sent.
+ * HealthImaging makes a second version of what comes twice. Whether an instance may have been sent before, by this process or by one that died, is told by its
+ * claim (state_may_have_been_sent()): no write before the transfer is needed. Such an instance is looked for first (a query), and what is there is not sent
+ * again. Elsewhere a repeat changes nothing and is just sent.
  *
  * Failure reasons: out of resources pauses the destination; what the server cannot use fails the instance. A general failure (0110H), or none that is told,
  * may be either: Orthanc with a full disk says it of every image. So it pauses the destination as an outage does, until others pass and this one does not
@@ -14,13 +14,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-enum { FIRST_TOKEN = 2 };
-
-static bool may_have_been_sent(const struct item *item)
-{
-    return item->claim.token > FIRST_TOKEN;
-}
 
 static struct stow_put put_of(const struct item *item)
 {
@@ -51,7 +44,7 @@ static void on_end(void *ctx, const struct stow_result *r)
 static int begin(struct upload *u, struct item *item, struct err *e)
 {
     struct stow_put put = put_of(item);
-    put.look_first = stow_counts_repeats(u->config) && may_have_been_sent(item);
+    put.look_first = stow_counts_repeats(u->config) && state_may_have_been_sent(&item->claim);
     return stow_put_begin(u->aws, &put, on_end, item, e);
 }
 
@@ -63,7 +56,7 @@ static int look(struct upload *u, struct item *item, struct err *why)
     struct err e = {0};
     bool found = false;
     bool is_ours = why->code == ERR_SPOOL_MISSING || why->code == ERR_SPOOL_DAMAGED || why->code == ERR_STORE_EXISTS;
-    if (!may_have_been_sent(item) || !is_ours) {
+    if (!state_may_have_been_sent(&item->claim) || !is_ours) {
         return 0;
     }
     int rc = stow_find(u->aws, &put, &found, &e);

@@ -210,6 +210,11 @@ int state_claim_for(struct state *s, const char *destination, struct state_insta
     return claim(s, destination, out, limit, count, e);
 }
 
+bool state_may_have_been_sent(const struct state_instance *claim)
+{
+    return claim->token > 2;
+}
+
 int state_unclaim(struct state *s, const struct state_instance *claims, size_t count, struct err *e)
 {
     int rc = count ? state_begin(s, e) : 0;

@@ -327,6 +327,9 @@ static int settle_all(struct state *s, int64_t now, struct err *e)
                        "NULL LIMIT 1), '') WHERE study_uid = ''",
                        "");
     }
+    if (rc == 0) { /* it may have been sent before: a claim that is nobody's says so (state_may_have_been_sent()) */
+        rc = state_run(s, NULL, e, "UPDATE instance SET token = 1 WHERE state = 'received' AND token = 0", "");
+    }
     if (rc == 0) { /* all that stood in it has gone on to younger batches */
         rc = state_run(s, NULL, e, "UPDATE batch SET state = 'done', ended_ms = ?1 WHERE state <> 'done' AND instance_count = 0", "i", now);
     }

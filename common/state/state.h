@@ -96,6 +96,8 @@ struct state_instance {
  * oldest first. *count may be 0. Of the uploader those that go to `default`. */
 int state_claim(struct state *s, enum state_stage stage, struct state_instance *out, size_t limit, size_t *count,
                 struct err *e);
+/* May an earlier transfer of this claim of an uploader have begun, by whatever process? The claim's token tells: the validator's and this one are two. */
+bool state_may_have_been_sent(const struct state_instance *claim);
 /* The uploader's claim of those that go to that destination. */
 int state_claim_for(struct state *s, const char *destination, struct state_instance *out, size_t limit, size_t *count, struct err *e);
 /* Gives claims back unworked (drain). */
