@@ -243,7 +243,13 @@ static int say_batch(struct state *s, const char *batch, const char *id, struct 
         const char *error = table_get(&t, 0, "error_code");
         bool is_overdue = error && err_code_of(error) == ERR_IMPORT_OVERDUE; /* what a person does is about the batch then */
         say_error(&t, "error_code", "error_text", "", is_overdue ? batch : id);
-        if (state && strcmp(state, "open") == 0) {
+        if (table_number(&t, 0, "studies") > 1) {
+            (void)printf("It is shared by %lld studies: more batches waited for the start of their job than batch_share_above_s allows.\n", table_number(&t, 0, "studies"));
+        }
+        if (state && strcmp(state, "open") == 0 && !table_get(&t, 0, "study_uid")) {
+            (void)printf("It takes more of small studies until it is batch_quiet_ms old; it was opened %s. Then its job starts (at once: `storescpctl close %s`).\n",
+                         text_time(table_number(&t, 0, "opened_ms"), when, sizeof when), batch);
+        } else if (state && strcmp(state, "open") == 0) {
             (void)printf("It takes more of its study until batch_%squiet_ms have passed without one; the last came %s. Then its job starts (at once: "
                          "`storescpctl close %s`).\n", table_number(&t, 0, "urgent") ? "urgent_" : "", text_time(table_number(&t, 0, "last_added_ms"), when, sizeof when), batch);
         }

@@ -323,11 +323,21 @@ static void finish_quarantine(struct validator *v)
 
 static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", SECRETS_NONE, "Judges received instances", NULL};
 
+/* So many starts fit into the quiet time, in which what is open now closes, and the time that may pass until the last of them. */
+static int share_above_count(const struct config *c)
+{
+    long long share_ms = config_int(c, CFG_BATCH_SHARE_ABOVE_S) * 1000;
+    long long starts = (share_ms + config_int(c, CFG_BATCH_QUIET_MS)) * config_int(c, CFG_IMPORT_START_PER_MINUTE) / 60000;
+    return share_ms == 0 ? 0 : starts < 1 ? 1 : starts > 100000 ? 100000 : (int)starts;
+}
+
 static struct state_batch_limits limits_of(const struct config *c)
 {
     return (struct state_batch_limits){.max_count = (int)config_int(c, CFG_BATCH_MAX_COUNT),
                                        .max_bytes = config_int(c, CFG_BATCH_MAX_MB) * 1000000,
-                                       .import_other_content = strcmp(config_text(c, CFG_SAME_UID_OTHER_CONTENT), "import") == 0};
+                                       .import_other_content = strcmp(config_text(c, CFG_SAME_UID_OTHER_CONTENT), "import") == 0,
+                                       .share_above_count = share_above_count(c),
+                                       .share_max_count = (int)config_int(c, CFG_BATCH_SHARE_MAX_COUNT)};
 }
 
 static int start(struct validator *v, const char *home, struct err *e)

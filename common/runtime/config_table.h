@@ -176,6 +176,11 @@
       "instances in a batch (HealthImaging's quota of files per import job)")                                          \
     X(CFG_BATCH_MAX_MB, "batch_max_mb", "", INT, "10000", 1, 10000, "MB",                                              \
       "bytes in a batch (HealthImaging's quota of 10 GB per import job)")                                              \
+    X(CFG_BATCH_SHARE_ABOVE_S, "batch_share_above_s", "", INT, "60", 0, 86400, "s",                                    \
+      "when so many batches wait that the last would be started later than this, new small studies share a batch; 0: " \
+      "never")                                                                                                         \
+    X(CFG_BATCH_SHARE_MAX_COUNT, "batch_share_max_count", "", INT, "20", 1, 5000, "count",                             \
+      "instances of one study in a shared batch; the next ones go into a batch of its own")                            \
     X(CFG_IMPORT_START_PER_MINUTE, "import_start_per_minute", "", INT, "60", 1, 60000, "count",                        \
       "import jobs started per minute, by all importers together")                                                     \
     X(CFG_IMPORT_START_BURST, "import_start_burst", "", INT, "2", 1, 1000, "count", "burst of job starts")             \
@@ -365,6 +370,8 @@
     X(CFG_BATCH_MAX_AGE_MS)                                                                                            \
     X(CFG_BATCH_MAX_COUNT)                                                                                             \
     X(CFG_BATCH_MAX_MB)                                                                                                \
+    X(CFG_BATCH_SHARE_ABOVE_S)                                                                                         \
+    X(CFG_BATCH_SHARE_MAX_COUNT)                                                                                       \
     X(CFG_IMPORT_START_PER_MINUTE)                                                                                     \
     X(CFG_IMPORT_START_BURST)                                                                                          \
     X(CFG_IMPORT_RUNNING_MAX)                                                                                          \

@@ -32,6 +32,7 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
 {
     int64_t count = 0;
     int64_t size = 0;
+    bool was_full = false;
     batch[0] = '\0';
     sqlite3_stmt *q = state_prepare(s,
                                     "SELECT id, instance_count, bytes FROM batch INDEXED BY batch_open WHERE state = 'open' AND study_uid = ?1 "
@@ -51,6 +52,10 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     if (rc == 0 && batch[0] && (count + 1 > limits->max_count || size + bytes > limits->max_bytes)) {
         rc = state_batch_close(s, batch, "full", now_ms, e);
         batch[0] = '\0';
+        was_full = true; /* no small study */
+    }
+    if (rc == 0 && !batch[0] && !was_full) {
+        rc = state_share_batch(s, id, study_uid, bytes, limits, now_ms, batch, e);
     }
     if (rc == 0 && !batch[0]) {
         id_new(batch);
@@ -83,20 +88,22 @@ int state_batches_close_for(struct state *s, const char *destination, int64_t qu
     int64_t any = 0;
     *closed = 0;
     static const char due[] = "SELECT count(*) FROM batch INDEXED BY batch_open WHERE state = 'open' "
-                              "AND destination = ?3 AND (last_added_ms <= ?1 OR opened_ms <= ?2)";
+                              "AND destination = ?3 AND (last_added_ms <= ?1 OR opened_ms <= ?2 OR (study_uid IS NULL AND split_of IS NULL AND opened_ms <= ?1))";
     int rc = state_number(s, &any, 0, e, due, "iit", now - quiet_ms, now - max_age_ms, destination);
     if (rc != 0 || any == 0 || (rc = state_begin(s, e)) != 0) {
         return rc;
     }
     rc = state_run(s, NULL, e,
                    "INSERT INTO event (at_ms, batch, from_state, to_state, who, note) SELECT ?1, id, 'open', 'closed', ?4,"
-                   " CASE WHEN last_added_ms <= ?2 THEN 'study quiet' ELSE 'age' END FROM batch INDEXED BY batch_open "
-                   "WHERE state = 'open' AND destination = ?5 AND (last_added_ms <= ?2 OR opened_ms <= ?3)",
+                   " CASE WHEN study_uid IS NULL THEN 'shared' WHEN last_added_ms <= ?2 THEN 'study quiet' ELSE 'age' END FROM batch INDEXED BY batch_open "
+                   "WHERE state = 'open' AND destination = ?5 AND (last_added_ms <= ?2 OR opened_ms <= ?3 "
+                   "OR (study_uid IS NULL AND split_of IS NULL AND opened_ms <= ?2))",
                    "iiitt", now, now - quiet_ms, now - max_age_ms, s->worker, destination);
     if (rc == 0) {
         rc = state_run(s, closed, e,
                        "UPDATE batch INDEXED BY batch_open SET state = 'closed', closed_ms = ?1, next_attempt_ms = ?1 - urgent * 3600000 "
-                       "WHERE state = 'open' AND destination = ?4 AND (last_added_ms <= ?2 OR opened_ms <= ?3)",
+                       "WHERE state = 'open' AND destination = ?4 AND (last_added_ms <= ?2 OR opened_ms <= ?3 "
+                       "OR (study_uid IS NULL AND split_of IS NULL AND opened_ms <= ?2))",
                        "iiit", now, now - quiet_ms, now - max_age_ms, destination);
     }
     return state_end(s, rc, e);

@@ -72,6 +72,9 @@ int state_move(struct state *s, const char *id, int64_t token, const char *from,
  * the next. now_ms is the clock of the transaction. Inside a transaction. batch receives the id. */
 int state_assign_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes,
                        const struct state_batch_limits *limits, int64_t now_ms, char batch[STATE_ID_SIZE], struct err *e);
+/* Finds or opens the batch that the instance shall share with other studies; batch "": it shares none. Inside a transaction; see sharing.c. */
+int state_share_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes, const struct state_batch_limits *limits, int64_t now_ms,
+                      char batch[STATE_ID_SIZE], struct err *e);
 /* Out of its batch, without another one. Inside a transaction. */
 int state_leave_batch(struct state *s, const char *id, struct err *e);
 /* Remembers that there is such a destination. Inside a transaction. */

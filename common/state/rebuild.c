@@ -330,6 +330,9 @@ static int settle_all(struct state *s, int64_t now, struct err *e)
     if (rc == 0) { /* it may have been sent before: a claim that is nobody's says so (state_may_have_been_sent()) */
         rc = state_run(s, NULL, e, "UPDATE instance SET token = 1 WHERE state = 'received' AND token = 0", "");
     }
+    if (rc == 0) { /* small studies shared it */
+        rc = state_run(s, NULL, e, "UPDATE batch SET study_uid = NULL WHERE (SELECT count(DISTINCT study_uid) FROM instance i WHERE i.batch = batch.id) > 1", "");
+    }
     if (rc == 0) { /* all that stood in it has gone on to younger batches */
         rc = state_run(s, NULL, e, "UPDATE batch SET state = 'done', ended_ms = ?1 WHERE state <> 'done' AND instance_count = 0", "i", now);
     }

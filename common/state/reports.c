@@ -29,7 +29,7 @@ static const struct {
     {"instances_of_batch", "SELECT id, state, sop_instance_uid, error_code, held, image_set_id FROM instance WHERE batch = ?1 ORDER BY id LIMIT ?2"},
     {"batch_waits", "SELECT sum(state = 'validated') AS not_uploaded, sum(held = 1) AS held, max(CASE WHEN held = 1 THEN id END) AS held_id, "
                     "max(CASE WHEN state = 'validated' AND held = 0 THEN id END) AS not_uploaded_id FROM instance WHERE batch = ?1 LIMIT ?2"},
-    {"batch", "SELECT b.*, j.jobId, j.jobStatus, j.inputS3Uri, j.outputS3Uri, j.message FROM batch b "
+    {"batch", "SELECT b.*, (SELECT count(DISTINCT i.study_uid) FROM instance i WHERE i.batch = b.id) AS studies, j.jobId, j.jobStatus, j.inputS3Uri, j.outputS3Uri, j.message FROM batch b "
               "LEFT JOIN import_job j ON j.batch = b.id WHERE b.id = ?1 LIMIT ?2"},
     {"wait", "SELECT * FROM v_wait LIMIT ?2"},
     {"overdue", "SELECT * FROM v_overdue ORDER BY running_seconds DESC LIMIT ?2"},

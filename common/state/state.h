@@ -118,6 +118,8 @@ struct state_batch_limits {
     int max_count;
     int64_t max_bytes;
     bool import_other_content; /* same SOP Instance UID, other content: import (true) or quarantine (false) */
+    int share_above_count; /* small studies share a batch while more batches than that are not yet started; 0: never */
+    int share_max_count;   /* instances of one study in a shared batch */
 };
 /* VERDICT_AGAIN: put back, due at once, because a twin came in between whose bytes nobody has compared. */
 enum state_verdict { VERDICT_VALIDATED, VERDICT_DUPLICATE, VERDICT_UID_REUSED, VERDICT_AGAIN };

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """jobs_test BUILD_DIR - import jobs that do not end, studies that are urgent, small studies that share a job, images that are held: what a hospital
 meets beside the plain way. The stand-in's word (jobs, imports) is compared with ours."""
+import concurrent.futures
 import os
 import re
 import sys
@@ -19,6 +20,10 @@ class Clinic(Installation):
         code, output = run_tool('dcmsend', '-aet', calling, '--scan-directories', '127.0.0.1', str(self.port), os.path.dirname(paths[0]))
         same(code, 0, f'dcmsend ({output.strip()[-300:]})')
         return [os.path.basename(p)[:-4] for p in paths]
+
+    def all_are_done(self):
+        """Is every batch done?"""
+        return self.one("SELECT count(*) FROM batch WHERE state <> 'done'") == 0
 
     def restart_aws(self, job_ms):
         self.stop_aws()
@@ -110,9 +115,40 @@ def failed_jobs_and_held_images(build):
         say('ok: failed jobs and held images')
 
 
+def small_studies_share(build):
+    """At one start a second, sixty studies of one image: in a few jobs instead of sixty, each image imported once. A lone study goes alone."""
+    with Clinic(build, 'jobs-shared', {'batch_quiet_ms': 1500, 'batch_share_above_s': 1, 'import_start_per_minute': 60, 'import_start_burst': 1}) as it:
+        it.start()
+        it.send(2)
+        directory = os.path.join(it.work, 'small')
+        for i in range(60):
+            make_study(os.path.join(directory, str(i)), 1, 2000, 9000 + i)
+        code, output = run_tool('dcmsend', '--scan-directories', '--recurse', '127.0.0.1', str(it.port), directory)
+        same(code, 0, f'dcmsend ({output.strip()[-300:]})')
+        until(lambda: it.query('SELECT 1 FROM batch WHERE study_uid IS NULL'), 10, 'there is a shared batch')
+        shared = it.one('SELECT id FROM batch WHERE study_uid IS NULL')
+        it.settle(62)
+        same(it.states(), {'imported': 62}, 'states')
+        jobs = len(it.stored_jobs())
+        say(f'61 studies in {jobs} jobs')
+        check(3 <= jobs <= 12, f'{jobs} jobs for 61 studies')
+        same(it.one('SELECT count(*) FROM (SELECT DISTINCT study_uid FROM v_batch_study)'), 61, 'studies of all batches')
+        check('studies' in it.ctl('show', shared) and 'shared by' in it.ctl('why', shared), 'show and why tell that it is shared')
+        same(it.one('SELECT count(*) FROM shared_study'), 0, 'what is counted while a batch is open')
+        until(it.all_are_done, 10, 'every batch is done')
+        it.send(1)
+        it.settle(63)
+        same(it.one("SELECT study_uid IS NOT NULL AND instance_count = 1 FROM batch ORDER BY opened_ms DESC LIMIT 1"), 1, 'a lone study goes alone')
+        it.stop()
+        it.check_invariants()
+        say('ok: small studies share jobs')
+
+
 def test(build):
-    for part in (a_job_that_does_not_end, urgent_studies, failed_jobs_and_held_images):
-        part(build)
+    parts = (small_studies_share, failed_jobs_and_held_images, a_job_that_does_not_end, urgent_studies)
+    with concurrent.futures.ThreadPoolExecutor(len(parts)) as pool:  # they mostly wait, each for an installation of its own
+        for done in [pool.submit(part, build) for part in parts]:
+            done.result()
 
 
 main(test)

@@ -6,7 +6,7 @@
 #include "tests/unit/state_fixture.h"
 
 static const struct state_start_limits plenty = {60000, 1000, 1000};
-static const struct state_again again = {5, {5000, 10000000000LL, false}};
+static const struct state_again again = {5, {.max_count = 5000, .max_bytes = 10000000000LL}};
 
 static void sql(struct fixture *f, const char *text)
 {
@@ -252,7 +252,7 @@ static void results_survive_a_death_in_the_middle(void **in)
 /* Sent back instances respect the limits of a batch that are set, not those of HealthImaging. */
 static void a_new_batch_keeps_the_limits_that_are_set(void **in)
 {
-    static const struct state_again small = {5, {2, 10000000000LL, false}};
+    static const struct state_again small = {5, {.max_count = 2, .max_bytes = 10000000000LL}};
     struct fixture *f = *in;
     struct state_batch b;
     struct err e = {0};
@@ -364,6 +364,12 @@ static void every_statement_has_its_index(void **in)
     assert_int_equal(state_import_now(f->importer, "1.2.3", &n, &e), 0);
     assert_int_equal(state_import_now(f->importer, id, &n, &e), 0);
     struct state_split split;
+    const struct state_batch_limits sharing = {.max_count = 5000, .max_bytes = 10000000000LL, .share_above_count = 1, .share_max_count = 2};
+    char shared[STATE_ID_SIZE];
+    fill(f, 'g', 3, "closed", "uploaded");
+    assert_int_equal(state_begin(f->importer, &e), 0);
+    assert_int_equal(state_end(f->importer, state_share_batch(f->importer, id, "1.2.3", 1, &sharing, 1, shared, &e), &e), 0);
+    assert_true(shared[0]);
     const struct err failed = {.code = ERR_IMPORT_JOB_FAILED};
     fill(f, 'e', 1, "closed", "uploaded");
     sql(f, "UPDATE instance SET held = 1 WHERE id LIKE 'ie%'; UPDATE batch SET split_of = 'x'");

@@ -6,7 +6,7 @@
 
 #include "common/state/internal.h"
 
-static const struct state_batch_limits limits = {5000, 10000000000LL, false};
+static const struct state_batch_limits limits = {.max_count = 5000, .max_bytes = 10000000000LL};
 
 /* The first column of the first row. */
 static const char *text_of(struct fixture *f, const char *sql)

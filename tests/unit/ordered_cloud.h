@@ -230,7 +230,7 @@ static inline void born(struct world *w)
     w->m = (struct importer){.config = w->m.config};
     w->m.start.name = w->m.poll.name = w->m.results.name = "test";
     w->m.limits = (struct state_start_limits){60000, 100, 100};
-    w->m.again = (struct state_again){3, {5000, 10000000000LL, false}};
+    w->m.again = (struct state_again){3, {.max_count = 5000, .max_bytes = 10000000000LL}};
     w->m.state = worker(w->f->home, STAGE_IMPORTER);
 }
 

@@ -282,7 +282,7 @@ static void a_batch_with_a_held_one_is_not_claimed(void **in)
 static void a_late_one_does_not_hold_up_its_study(void **in)
 {
     struct world *w = *in;
-    static const struct state_batch_limits limits = {5000, 10000000000LL, false};
+    static const struct state_batch_limits limits = {.max_count = 5000, .max_bytes = 10000000000LL};
     char ids[3][STATE_ID_SIZE];
     char batch[STATE_ID_SIZE];
     char key[200];

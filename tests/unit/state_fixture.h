@@ -84,7 +84,7 @@ static inline void receive(struct fixture *f, const char *sop, uint32_t crc, cha
 
 static inline struct state_validation validate(struct fixture *f, const char *id, const char *compared_with)
 {
-    static const struct state_batch_limits limits = {5000, 10000000000LL, false};
+    static const struct state_batch_limits limits = {.max_count = 5000, .max_bytes = 10000000000LL};
     struct state_instance claim;
     size_t count = 0;
     struct err e = {0};

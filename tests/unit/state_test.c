@@ -27,7 +27,7 @@ static void from_received_to_imported(void **in)
     assert_true(found);
     assert_int_equal(b.state, BATCH_CLOSED);
     const struct state_start_limits limits = {60, 1, 100};
-    const struct state_again again = {5, {5000, 10000000000LL, false}};
+    const struct state_again again = {5, {.max_count = 5000, .max_bytes = 10000000000LL}};
     int64_t wait = -1;
     assert_int_equal(state_batch_starting(f->importer, &b, &limits, "s3://in/p/b/", "s3://out/r/b/", "ds", "role", &wait, &e), 0);
     assert_int_equal(wait, 0);
@@ -71,7 +71,7 @@ static void unmentioned_goes_to_a_new_batch(void **in)
     assert_int_equal(state_batches_close(f->importer, -1000, 600000, &n, &e), 0);
     assert_int_equal(state_batch_claim(f->importer, WORK_START, &b, &found, &e), 0);
     const struct state_start_limits limits = {60, 1, 100};
-    const struct state_again again = {5, {5000, 10000000000LL, false}};
+    const struct state_again again = {5, {.max_count = 5000, .max_bytes = 10000000000LL}};
     int64_t wait = -1;
     assert_int_equal(state_batch_starting(f->importer, &b, &limits, "i", "o", "d", "r", &wait, &e), 0);
     assert_int_equal(wait, 0);
@@ -136,7 +136,7 @@ static void a_dead_workers_claims_are_free(void **in)
  */
 static void a_twin_that_nobody_compared_makes_no_duplicate(void **in)
 {
-    static const struct state_batch_limits limits = {5000, 10000000000LL, false};
+    static const struct state_batch_limits limits = {.max_count = 5000, .max_bytes = 10000000000LL};
     struct fixture *f = *in;
     struct state *second = worker(f->home, STAGE_VALIDATOR);
     struct state_instance one;
