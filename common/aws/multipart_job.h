@@ -53,6 +53,8 @@ void job_keep(struct job *job, const char *upload_id);
 void job_create(struct job *job);
 
 /* ---- s3_multipart_end.c */
+/* Looks whether the object is there already; else creates the upload. */
+void job_look_first(struct job *job);
 void job_complete(struct job *job);
 /* The upload is gone: is its object there? Else from the beginning. */
 void job_look_for_object(struct job *job);

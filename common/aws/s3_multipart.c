@@ -1,7 +1,8 @@
 /*
  * s3_multipart - a large file in parts, several at one time, so that a broken line costs one part and not gigabytes. See s3.h, multipart.h.
  *
- *   no upload id:  CreateMultipartUpload -> keep(id), durable -> PARTS -> CompleteMultipartUpload
+ *   no upload id:  CreateMultipartUpload -> keep(id), durable -> PARTS -> CompleteMultipartUpload; where nothing may be overwritten HeadObject before,
+ *                  because the object may be there already
  *   an id:         ListParts -> PARTS: what S3 has with the right size and CRC-32C is not sent again
  *   NoSuchUpload:  HeadObject: an earlier completion may have worked although its answer was lost; else once more from the beginning
  *
@@ -12,8 +13,8 @@
  * stage's decision; here only an upload that can never be completed is aborted: S3 found another whole than its parts make, lost a part, or encrypts
  * otherwise than was asked. With s3_if_none_match the completion overwrites nothing: on 412 HeadObject tells whether what lies there is this image (an
  * earlier completion, not answered), by its CRC-32C or, where S3 has none, by the ETag that our parts make; the upload is aborted in both cases.
- * 409 ConditionalRequestConflict asks for a new upload. Sources: S3 API, pages of the operations; "Checking object integrity": full-object checksums of multipart uploads; CompleteMultipartUpload may answer
- * 200 and then an error.
+ * 409 ConditionalRequestConflict asks for a new upload. Sources: S3 API, pages of the operations; "Checking object integrity": full-object checksums of
+ * multipart uploads; CompleteMultipartUpload may answer 200 and then an error.
  */
 #include "common/aws/errors.h"
 #include "common/aws/multipart_job.h"
@@ -389,6 +390,8 @@ int s3_multipart_begin(struct aws_client *c, const struct s3_multipart *m, s3_pu
         (void)snprintf(job->upload_id, sizeof job->upload_id, "%s", id);
         if (id[0]) {
             list(job, 0);
+        } else if (c->s3.if_none_match) {
+            job_look_first(job);
         } else {
             job_create(job);
         }

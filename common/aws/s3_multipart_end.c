@@ -30,6 +30,37 @@ static void head(struct job *job, job_step step)
     job_begin(job, call, 0, 0, step);
 }
 
+/* What lies there is this image: no more to do than to abort an upload that was begun for it. */
+static void is_there(struct job *job, const char *etag)
+{
+    log_info("upload_was_there", "path=%s reason=\"an earlier completion had arrived; size and content are the same\"", job->place.path);
+    (void)snprintf(job->result.etag, sizeof job->result.etag, "%s", etag);
+    job->must_abort = job->upload_id[0] != '\0';
+    job->is_ours_there = true;
+}
+
+/* Before gigabytes are sent: is it there already? Whoever may not look, or gets no clear answer, finds out at the end. */
+static void on_first(struct job *job, int number, struct aws_answer *a)
+{
+    struct err why = {0};
+    char etag[80];
+    bool encrypted = true;
+    (void)number;
+    enum s3_found found = a->rc == 0 ? s3_found_judge(job->client, a->http, job->bytes, job->crc32c, etag, &encrypted) : FOUND_UNCLEAR;
+    if (found == FOUND_OURS && encrypted) {
+        is_there(job, etag);
+    } else if (found == FOUND_OTHER) {
+        job_fail(job, s3_found_other("HeadObject", job->place.path, false, &why), &why);
+    } else {
+        job_create(job);
+    }
+}
+
+void job_look_first(struct job *job)
+{
+    head(job, on_first);
+}
+
 /* Something lies under the key. */
 static void on_taken(struct job *job, int number, struct aws_answer *a)
 {
@@ -62,9 +93,7 @@ static void on_taken(struct job *job, int number, struct aws_answer *a)
         job_fail(job, s3_check_encryption(job->client, "HeadObject", a->http, &why), &why);
         return;
     }
-    log_info("upload_was_there", "path=%s reason=\"an earlier completion had arrived; size and content are the same\"", job->place.path);
-    (void)snprintf(job->result.etag, sizeof job->result.etag, "%s", etag);
-    job->is_ours_there = true;
+    is_there(job, etag);
 }
 
 static void on_complete(struct job *job, int number, struct aws_answer *a)

@@ -35,7 +35,7 @@ class Archive(Installation):
 
 
 def the_dated_layout(it):
-    paths = make_study(os.path.join(it.work, 'one'), 4, 5000, 61, 'MR')
+    paths = make_study(os.path.join(it.work, 'one'), 4, 5000, 61, 'MR') + make_study(os.path.join(it.work, 'large'), 1, 6 << 20, 65)
     ids = it.send(paths)
     for i in ids:
         key, sop, study, series, received, location, batch = it.query(
@@ -46,7 +46,7 @@ def the_dated_layout(it):
         why = it.ctl('why', i)
         check('stored' in why and key in why and 'job' not in why, f'why tells where it is: {why}')
     same((it.one('SELECT count(*) FROM batch'), it.one('SELECT count(*) FROM import_job')), (0, 0), 'batches and jobs')
-    say('4 images under date, time, study and series; no batch, no job')
+    say('5 images, one in parts, under date, time, study and series; no batch, no job')
 
 
 def success_and_commitment(it):
@@ -110,12 +110,14 @@ def rebuilt(it):
     it.ctl('rebuild', code=None)
     it.start_up()
     until(lambda: it.count('stored') == total, 40, f'all {total} are stored again; {it.states()}')
+    same(len(it.aws_log('parts.log')), 2, 'parts ever sent: the large one was not sent again to be told that it is there')
     same(len(it.objects()) - objects, elsewhere, 'objects written: only those that lay under another template')
     say(f'{total} found again after the database was lost, {total - elsewhere} of them where the template puts them')
 
 
 def test(build):
-    settings = {'destination_kind': 's3', 's3_key_template': DATED, 'same_uid_other_content': 'import', 'spool_keep_imported_s': 3600}
+    settings = {'destination_kind': 's3', 's3_key_template': DATED, 'same_uid_other_content': 'import', 'spool_keep_imported_s': 3600, 'multipart_above_mb': 5,
+                'multipart_part_mb': 5}
     with Archive(build, 's3only', settings) as it:
         it.need_cloud()
         for name in ('datastore_id', 'data_access_role_arn'):

@@ -94,7 +94,7 @@ def completed_twice(case):
     it = case.it
     it.fault({'operation': 'CompleteMultipartUpload', 'action': 'reset_after', 'times': 1},
              {'operation': 'ListParts', 'action': 'error', 'status': 404, 'code': 'NoSuchUpload', 'times': 1},
-             {'operation': 'HeadObject', 'action': 'error', 'status': 404, 'code': 'NoSuchKey', 'times': 1})
+             {'operation': 'HeadObject', 'action': 'error', 'status': 404, 'code': 'NoSuchKey', 'times': 2})
     i, = case.send(6 << 20)
     case.uploaded([i])
     it.fault()
