@@ -412,6 +412,61 @@ static void roles_of_a_profile(void **unused)
     stop_serving();
 }
 
+/* The base of a role may be what the container gives. */
+static void role_of_a_container(void **unused)
+{
+    const struct answer script[] = {{ANSWER, json("TASK", 3600, "Token"), 0}, {ANSWER, sts("ROLE", 3600), 0}};
+    struct fixture f;
+    (void)unused;
+    SERVE(script);
+    at("AWS_ENDPOINT_URL_STS", "");
+    at("AWS_CONTAINER_CREDENTIALS_FULL_URI", "/task");
+    (void)file("config", "[default]\nrole_arn = arn:aws:iam::1:role/r\ncredential_source = EcsContainer\n[profile env]\nrole_arn = r\ncredential_source = Environment\n");
+    open_source(&f);
+    expect(&f, 0, "ROLE");
+    assert_string_equal(f.keys->origin, "assumed role");
+    has(server.heads[0], "GET /task HTTP/1.1");
+    has(server.heads[1], "Credential=TASK/");
+    has(server.heads[1], "x-amz-security-token: T0KEN");
+    close_source(&f);
+    (void)setenv("AWS_PROFILE", "env", 1);
+    open_source(&f);
+    expect(&f, ERR_AWS_CREDENTIALS, "credential_source = Environment, and it is not there");
+    close_source(&f);
+    stop_serving();
+}
+
+/* A clock that is an hour off: STS refuses, its Date corrects us, and the next request is right. Only once: a second refusal is the answer. */
+static void clock_that_is_off_at_sts(void **unused)
+{
+    char refused[300];
+    char expected[40];
+    struct fixture f;
+    struct tm parts;
+    (void)unused;
+    (void)snprintf(refused, sizeof refused, sts_error, "SignatureDoesNotMatch");
+    const struct answer script[] = {{ANSWER, refused, 3600}, {ANSWER, sts("RIGHT", 3 * 3600), 3600}, {ANSWER, refused, 3600}, {ANSWER, refused, 3600}};
+    SERVE(script);
+    at("AWS_ENDPOINT_URL_STS", "");
+    (void)file("config", "[default]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = default\n");
+    (void)file("credentials", "[default]\naws_access_key_id = BASE\naws_secret_access_key = SECRET\n");
+    open_source(&f);
+    int64_t begun = clock_mono_ms();
+    expect(&f, 0, "RIGHT");
+    assert_true(clock_mono_ms() - begun < 900); /* at once, not after the second between two attempts */
+    assert_int_equal(server.request_count, 2);
+    time_t there = time(NULL) + 3600;
+    (void)gmtime_r(&there, &parts);
+    (void)strftime(expected, sizeof expected, "x-amz-date: %Y%m%dT%H", &parts);
+    has(server.heads[1], expected);
+    close_source(&f);
+    open_source(&f);
+    expect(&f, ERR_AWS_CREDENTIALS, "SignatureDoesNotMatch");
+    assert_int_equal(server.request_count, 4);
+    close_source(&f);
+    stop_serving();
+}
+
 static void process_case(const char *program, int rc, const char *word)
 {
     struct fixture f;
@@ -475,6 +530,8 @@ int main(void)
         cmocka_unit_test_setup(slow_container, before_each),
         cmocka_unit_test_setup(web_identity, before_each),
         cmocka_unit_test_setup(roles_of_a_profile, before_each),
+        cmocka_unit_test_setup(role_of_a_container, before_each),
+        cmocka_unit_test_setup(clock_that_is_off_at_sts, before_each),
         cmocka_unit_test_setup(process_of_a_profile, before_each),
         cmocka_unit_test_setup(renewed_before_the_end, before_each),
     };
