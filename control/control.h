@@ -74,11 +74,37 @@ struct living {
     char name[STATE_WORKER_SIZE];
     enum state_stage stage;
     pid_t pid;
+    int64_t turned_ms; /* wall clock: when its main loop turned last */
 };
 /* Fills out with up to limit living workers sorted by name; returns the count. A missing directory has none. */
 size_t workers_living(const char *home, struct living *out, size_t limit);
 /* A number in a lock file is only a hint: is that process a program of this stage? Guards against foreign pid namespaces. */
 bool process_is_stage(pid_t pid, enum state_stage stage);
+/* Is it stopped by SIGSTOP, SIGTSTP or a debugger? */
+bool process_is_stopped(pid_t pid);
+/* Is state/write.lock in one hand all the time (a third of a second long)? *pid: whose, 0 if that cannot be seen from here (another container). */
+bool write_lock_is_stuck(const char *home, pid_t *pid);
+
+/* Looks for a worker whose main loop has stood still for limit_ms, by this process's own clock: call it every few seconds with the same struct, zeroed at
+ * first. True: out names who should be ended, at most one at a time: whoever holds the write lock that all others wait for, else one that stands still. */
+struct watched {
+    pid_t pid;
+    int64_t turned_ms, since_ms;
+};
+struct watch {
+    struct watched seen[WORKERS_MAX];
+    size_t count;
+};
+struct hung {
+    pid_t pid;
+    bool is_worker; /* else: some other program that holds the write lock */
+    bool has_lock;
+    int64_t quiet_ms;
+};
+bool watch_look(struct watch *w, const char *home, int64_t limit_ms, struct hung *out);
+/* The same for `status`, which looks once: sentences about those who stand still, and about whoever makes all others wait. */
+void hung_warn(const char *home, const struct living *living, size_t count, void (*warn)(void *ctx, const char *sentence), void *ctx);
+
 /* True while the lock of that worker is held. */
 bool worker_is_living(const char *home, const char *name);
 /* True if `up` runs on this home. */

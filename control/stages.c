@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int complain(const char *format, ...)
@@ -58,6 +59,8 @@ size_t workers_living(const char *home, struct living *out, size_t limit)
             continue;
         }
         if (!lockfile_is_free(file, &w->pid)) {
+            struct stat info;
+            w->turned_ms = stat(file, &info) == 0 ? (int64_t)info.st_mtim.tv_sec * 1000 + info.st_mtim.tv_nsec / 1000000 : 0;
             w->stage = (enum state_stage)known;
             (void)snprintf(w->name, sizeof w->name, "%.*s", (int)(length - 5), entry->d_name);
             count++;

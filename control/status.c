@@ -1,5 +1,4 @@
 /* status - `status`: what waits where, who works on it, what a person should look at. Works with the pipeline stopped. */
-#include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
 #include "control/control.h"
 #include "control/table.h"
@@ -7,7 +6,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
-enum { WARNINGS_MAX = 24, BEAT_OLD_MS = 120000 };
+enum { WARNINGS_MAX = 24 };
 
 static const char *const states[] = {"received", "validated", "uploaded", "importing", "imported", "stored", "duplicate", "quarantined", "failed"};
 static const char *const batch_states[] = {"open", "closed", "starting", "running", "reconciling", "done"};
@@ -115,7 +114,6 @@ static void warn_of_orphans(struct picture *p, const struct request *q)
 static void look_for_trouble(struct picture *p, const struct request *q)
 {
     static const char *const waits_for[STAGE_COUNT] = {NULL, "received", "validated", "uploaded"};
-    int64_t now = clock_wall_ms();
     char number[32];
     for (size_t i = 0; config_problem(q->config, i); i++) {
         warn(p, "a setting is wrong: %s", config_problem(q->config, i));
@@ -135,24 +133,16 @@ static void look_for_trouble(struct picture *p, const struct request *q)
         }
     }
     for (size_t i = 0; i < p->living_count; i++) {
-        size_t row = row_of(p, p->living[i].name);
         const char *status = worker_status(p, p->living[i].name);
         char clean[200];
-        char age[32];
-        long long beat = table_number(&p->workers, row, "beat_ms");
         if (strncmp(status, "waiting", 7) == 0) {
             warn_of_waiting(p, q, p->living[i].name, status);
         } else if (strncmp(status, "pressed", 7) == 0) {
             warn(p, "%s is %s", p->living[i].name, text_printable(status, clean, sizeof clean));
         }
-        if (beat > 0 && now - beat > BEAT_OLD_MS) {
-            /* without a supervisor its number may be of another pid namespace: a container's */
-            (void)snprintf(number, sizeof number, "kill %ld", (long)p->living[i].pid);
-            warn(p, "%s lives but gave no sign for %s: %s, it is replaced and loses nothing", p->living[i].name,
-                 text_age(now - beat, age, sizeof age), p->supervisor ? number : "restart its container or unit");
-        }
     }
     warn_of_orphans(p, q);
+    hung_warn(q->home, p->living, p->living_count, warn_sentence, p);
     static const char *const refused[][2] = {{"quarantined", "are quarantined"}, {"failed", "failed"}};
     for (size_t i = 0; i < 2; i++) {
         long long count = count_of(p, refused[i][0]) - value_of(&p->status, "state", refused[i][0], "dropped");

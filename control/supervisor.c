@@ -5,7 +5,7 @@
  * `up` finds the living ones by their locks in state/workers/ and adopts them. An adopted process is not our child: it is watched
  * through its lock and, like a child, gets SIGTERM when it is too many. One supervisor for a home: run/supervisor.lock.
  * A stage that dies is started again after 0.2 s, doubled up to 10 s while it dies within 5 s of its start; exit code 78 says that
- * a person must change a setting: 10 s.
+ * a person must change a setting: 10 s. One that lives and does nothing for watchdog_s is killed (watch.c).
  */
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
@@ -26,6 +26,7 @@ enum {
     TICK_MS = 50,
     TICK_CALM_MS = 200, /* when nobody waits for `ready` */
     SCALE_LOOK_MS = 300,
+    WATCH_LOOK_MS = 2000,
     ADOPTED_LOOK_MS = 500,
     ADOPTION_MS = 30000, /* a process that had not registered when its supervisor died shows up within this time */
     DELAY_FIRST_MS = 200,
@@ -56,7 +57,8 @@ struct supervisor {
     const char *home;
     char programs[PATH_SIZE]; /* the directory of our own program */
     struct stage stages[STAGE_COUNT];
-    int64_t drain_ms, began_ms, next_scale_ms, next_adopted_ms;
+    int64_t drain_ms, began_ms, next_scale_ms, next_adopted_ms, next_watch_ms, watchdog_ms;
+    struct watch watch;
     unsigned long long began_ticks; /* our own start in /proc's clock */
     struct timespec scale_mtime;
     ino_t scale_inode;
@@ -271,6 +273,27 @@ static void match_wanted(struct supervisor *s, struct stage *g)
     }
 }
 
+/* Ends a process that lives and does nothing; look_after() starts another. One that others wait for is not ours to end if we have not started it. */
+static void watch_over(struct supervisor *s)
+{
+    struct hung h;
+    if (!watch_look(&s->watch, s->home, s->watchdog_ms, &h)) {
+        return;
+    }
+    for (int i = 0; i < STAGE_COUNT; i++) {
+        for (int k = 0; k < s->stages[i].count; k++) {
+            if (s->stages[i].slots[k].pid == h.pid) {
+                log_error("stage_hung", "stage=%s pid=%ld quiet_s=%lld stopped=%d holds_write_lock=%d effect=\"it is killed and replaced, its work goes to others\"",
+                          stage_name(&s->stages[i]), (long)h.pid, (long long)(h.quiet_ms / 1000), process_is_stopped(h.pid), h.has_lock);
+                signal_one(s, &s->stages[i], &s->stages[i].slots[k], SIGKILL);
+                return;
+            }
+        }
+    }
+    log_error("process_hung", "pid=%ld stopped=%d holds_write_lock=%d effect=\"%s\" remedy=\"it was not started here: end it (kill -9)\"", (long)h.pid,
+              process_is_stopped(h.pid), h.has_lock, h.has_lock ? "every stage waits for it" : "it does nothing");
+}
+
 /* ---- adoption, scaling --------------------------------------------------------------------------------------------------- */
 
 /* Takes over processes that an earlier supervisor started; those that began after us belong to somebody else. */
@@ -374,6 +397,13 @@ static void watch(struct supervisor *s)
                 (void)adopt(s);
             }
             s->next_adopted_ms = now + ADOPTED_LOOK_MS;
+        }
+        if (s->watchdog_ms > 0 && now >= s->next_watch_ms) {
+            watch_over(s);
+        }
+        if (now >= s->next_watch_ms) {
+            s->next_watch_ms = now + WATCH_LOOK_MS;
+            watchdog_tell();
         }
         for (int i = 0; i < STAGE_COUNT; i++) {
             look_after(s, &s->stages[i], look_at_adopted);
@@ -493,6 +523,7 @@ int command_up(struct request *q)
         return complain("not started: out of memory");
     }
     s.drain_ms = config_int(q->config, CFG_DRAIN_S) * 1000;
+    s.watchdog_ms = config_int(q->config, CFG_WATCHDOG_S) * 1000;
     s.began_ms = clock_mono_ms();
     s.began_ticks = process_began(getpid());
     if (adopt(&s) == 0) {

@@ -250,6 +250,7 @@ static size_t work(struct validator *v)
     for (i = 0; i < good && !stop_requested(); i++) {
         struct err why = {0};
         int rc = judge(v, &v->claims[i], count, &why);
+        worker_turn(&v->worker);
         if (rc == 0) {
             count++;
             continue;

@@ -326,6 +326,8 @@
     X(CFG_SWEEP_MS, "sweep_ms", "", INT, "1000", 20, 60000, "ms",                                                      \
       "how often an idle worker looks for rows whose hint was lost")                                                   \
     X(CFG_DRAIN_S, "drain_s", "", INT, "30", 1, 3600, "s", "time to finish work in hand after SIGTERM")                \
+    X(CFG_WATCHDOG_S, "watchdog_s", "", INT, "900", 0, 86400, "s",                                                     \
+      "a worker whose main loop stands still for this time is hung: `up` kills and replaces it; 0: never")             \
     X(CFG_CORE_DUMPS, "core_dumps", "", BOOL, "false", 0, 0, "",                                                       \
       "processes may write core dumps and be looked into by a debugger of their user, for development: they hold "     \
       "images and secrets")                                                                                            \

@@ -11,7 +11,9 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -305,6 +307,27 @@ void process_shield(bool allowed)
         limit.rlim_cur = 0;
         (void)setrlimit(RLIMIT_CORE, &limit);
     }
+}
+
+void watchdog_tell(void)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    const char *who = getenv("WATCHDOG_PID");
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    if (!path || !getenv("WATCHDOG_USEC") || (who && strtol(who, NULL, 10) != (long)getpid())) {
+        return;
+    }
+    size_t length = strlen(path);
+    int fd = length > 1 && length < sizeof to.sun_path ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) : -1;
+    if (fd == -1) {
+        return;
+    }
+    memcpy(to.sun_path, path, length);
+    if (to.sun_path[0] == '@') { /* an abstract name */
+        to.sun_path[0] = '\0';
+    }
+    (void)sendto(fd, "WATCHDOG=1", 10, MSG_NOSIGNAL, (const struct sockaddr *)&to, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
+    (void)close(fd);
 }
 
 void ready_tell(void)

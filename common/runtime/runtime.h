@@ -59,6 +59,10 @@ void reload_exec(char **argv);
  * calls it as soon as it knows its settings; exec takes it away. */
 void process_shield(bool allowed);
 
+/* Tells systemd, where it asks for it (WatchdogSec), that the main loop turns. Call it every second or two. Nothing without
+ * NOTIFY_SOCKET, or when another process is meant. */
+void watchdog_tell(void);
+
 /* Tells a supervisor "up and ready": a newline on the descriptor named by STORESCP_READY_FD, which is then closed. Once. */
 void ready_tell(void);
 

@@ -19,6 +19,7 @@ struct state {
     char worker[STATE_WORKER_SIZE]; /* "" until registered */
     char worker_lock_path[4352];
     int worker_lock; /* fd or -1 */
+    int64_t turned_ms;
     int write_lock;  /* fd of state/write.lock, or -1 when read-only */
     bool readonly;
     int log_frames; /* length of the write-ahead log after our last commit */

@@ -203,6 +203,7 @@ int state_begin(struct state *s, struct err *e)
     if (s->readonly) {
         return err_set(e, ERR_ARGUMENT, 0, "state.db was opened for reading only");
     }
+    state_worker_turn(s);
     int rc = write_lock(s, e);
     if (rc != 0) {
         return rc;

@@ -37,6 +37,9 @@ void state_close(struct state **s);
  * state/workers/<name>.lock; whoever can take that lock knows that the worker is dead and its claims are free. */
 int state_worker_register(struct state *s, enum state_stage stage, struct err *e);
 const char *state_worker_name(const struct state *s);
+/* The sign of life of a registered worker, seen without the database: touches its lock file, at most twice a second. Every transaction begins with it; a
+ * main loop that works for long without one calls it, too. */
+void state_worker_turn(struct state *s);
 int state_worker_beat(struct state *s, const char *status, struct err *e); /* status: "ready", "draining", "waiting: ..." */
 int state_worker_unregister(struct state *s, struct err *e);
 /* Frees the claims of dead workers and removes their rows and lock files; *freed counts claims. Cheap when none. */

@@ -8,9 +8,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { RECLAIM_MAX = 64 };
+enum { RECLAIM_MAX = 64, TURN_MS = 500 };
 
 static void lock_path(const struct state *s, const char *name, char *path, size_t size)
 {
@@ -42,6 +43,15 @@ int state_worker_register(struct state *s, enum state_stage stage, struct err *e
         rc = state_end(s, rc, e);
     }
     return rc;
+}
+
+void state_worker_turn(struct state *s)
+{
+    int64_t now = clock_mono_ms();
+    if (s->worker_lock > 0 && now - s->turned_ms >= TURN_MS) {
+        (void)futimens(s->worker_lock, NULL);
+        s->turned_ms = now;
+    }
 }
 
 int state_worker_beat(struct state *s, const char *status, struct err *e)

@@ -75,6 +75,16 @@ void worker_ready(const struct worker *w)
     ready_tell();
 }
 
+void worker_turn(struct worker *w)
+{
+    int64_t now = clock_mono_ms();
+    if (now - w->turned_ms >= CHORES_MS) {
+        w->turned_ms = now;
+        state_worker_turn(w->state);
+        watchdog_tell();
+    }
+}
+
 bool worker_chores(struct worker *w, const char *status)
 {
     struct err e = {0};
@@ -83,6 +93,7 @@ bool worker_chores(struct worker *w, const char *status)
         return false;
     }
     w->chores_at_ms = clock_mono_ms() + CHORES_MS;
+    watchdog_tell();
     if (state_reclaim(w->state, &freed, &e) != 0 || state_worker_beat(w->state, status, &e) != 0 || state_housekeep(w->state, &e) != 0) {
         log_warning("chores_failed", "reason=\"%s\"", e.text);
     }

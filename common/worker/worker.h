@@ -41,7 +41,7 @@ struct worker {
     const char *home;
     struct state *state;
     struct handoff *handoff;
-    int64_t chores_at_ms;
+    int64_t chores_at_ms, turned_ms;
 };
 
 /* Reads --home DIR, --version, --help. WORKER_GOES_ON, or the exit code. *home NULL: as config_load() decides. */
@@ -54,6 +54,8 @@ int worker_not_started(struct worker *w, int rc, const struct err *e);
 void worker_ready(const struct worker *w);
 /* At most once a second: frees the claims of dead workers, beats with status ("ready", "draining", "waiting: ..."), checkpoints. True when it did. */
 bool worker_chores(struct worker *w, const char *status);
+/* The sign of life between chores, for a round of work that may take long: to be called after each piece of it. */
+void worker_turn(struct worker *w);
 /* Did SIGHUP bring new and right settings? Then the stop is requested, and worker_end() begins this process again. */
 void worker_look_for_reload(const struct worker *w);
 /* A destination that something waits for at this stage, and that the settings do not have (any more), or not for this stage: nobody would ever serve

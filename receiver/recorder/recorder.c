@@ -222,6 +222,7 @@ static void housekeeping(struct recorder *r)
     struct err e = {0};
     if (now >= r->beat_at) {
         r->beat_at = now + BEAT_MS;
+        watchdog_tell();
         char status[340];
         char door[120];
         char ladder[210];
