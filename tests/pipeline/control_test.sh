@@ -86,7 +86,7 @@ if "$ctl" --help | grep -q '^  status'; then
 import json, sys
 s = json.load(open(sys.argv[1]))
 assert s["schema"] == 1 and s["supervisor"] is True and s["spool"]["free_bytes"] > 0
-assert set(s["states"]) == set("received validated uploaded importing imported duplicate quarantined failed".split())
+assert set(s["states"]) == set("received validated uploaded importing imported stored duplicate quarantined failed".split())
 assert set(s["stages"]) == {"receiver", "validator", "uploader", "importer"}
 assert s["stages"]["receiver"]["workers"] == 2 == len(s["stages"]["receiver"]["alive"])
 assert all(set(w) == {"name", "pid", "status"} for w in s["stages"]["receiver"]["alive"])
