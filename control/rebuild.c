@@ -44,6 +44,16 @@ int rebuild_room(void **array, size_t *room, size_t count, size_t size, size_t m
     return 0;
 }
 
+/* Is anything asked but the spool? */
+static bool has_cloud(const struct rebuild *r)
+{
+    bool any = false;
+    for (size_t i = 0; i < CONFIG_DESTINATION_LIMIT; i++) {
+        any = any || r->clouds[i];
+    }
+    return any;
+}
+
 /* ---- spool -------------------------------------------------------------------------------------------------------------------- */
 
 /* Notes a spool file that S3 does not know. */
@@ -117,7 +127,7 @@ static int take_file(struct rebuild *r, const struct left_file *file, const stru
 static int take_files(struct rebuild *r, struct err *e)
 {
     int rc = spool_each(r->home, note_file, r, e);
-    rc = rc == 0 && r->cloud ? rebuild_read_results(r, e) : rc;
+    rc = rc == 0 && has_cloud(r) ? rebuild_read_results(r, e) : rc;
     const struct job_entry *silent = rc == 0 && r->left_count ? rebuild_silent_job(r) : NULL;
     for (size_t i = 0; rc == 0 && i < r->left_count; i++) {
         rc = r->left[i].is_taken ? 0 : take_file(r, &r->left[i], silent, e);
@@ -151,19 +161,67 @@ static int may_begin(struct rebuild *r, int *lock, struct err *e)
 }
 
 /* Without the cloud nobody can tell what was imported: a setting that is only missing in this shell must not send everything again. */
-static int open_cloud(struct rebuild *r, bool spool_only, struct err *e)
+static int open_cloud(struct rebuild *r, size_t place, struct err *e)
 {
     static const enum config_key needed[] = {CFG_DICOM_BUCKET, CFG_DATASTORE_ID};
-    if (spool_only || strcmp(config_text(r->config, CFG_DESTINATION_KIND), "healthimaging") != 0) {
+    char words[CONFIG_DESTINATION_SIZE + 20];
+    const struct config *c = config_destination_at(r->config, place);
+    if (config_destination_kind(c) != KIND_HEALTHIMAGING) {
         return 0; /* where nothing is imported an image is put again under the same key, and what lies there is found by its size and checksum */
     }
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
-        if (!config_text(r->config, needed[i])[0]) {
-            return err_set(e, ERR_CONFIG, 0, "%s is not set: without S3 and HealthImaging nobody can tell what was imported already; give it "
-                           "the settings of the pipeline, or --spool-only if nothing ever left this machine", config_describe(needed[i])->name);
+        if (!config_text(c, needed[i])[0]) {
+            return err_set(e, ERR_CONFIG, 0, "%s%s is not set: without S3 and HealthImaging nobody can tell what was imported already; give it "
+                           "the settings of the pipeline, or --spool-only if nothing ever left this machine", config_destination_words(c, words, sizeof words),
+                           config_describe(needed[i])->name);
         }
     }
-    return cloud_open(&r->cloud, r->config, e);
+    return cloud_open(&r->clouds[place], c, e);
+}
+
+static int open_clouds(struct rebuild *r, bool spool_only, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && !spool_only && config_destination_at(r->config, i); i++) {
+        rc = open_cloud(r, i, e);
+    }
+    return rc;
+}
+
+/* Each bucket and prefix once. */
+static int read_objects(struct rebuild *r, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < CONFIG_DESTINATION_LIMIT; i++) {
+        bool was_read = false;
+        for (size_t k = 0; k < i && r->clouds[i]; k++) {
+            was_read = was_read || (r->clouds[k] && rebuild_is_same_place(config_destination_at(r->config, k), config_destination_at(r->config, i)));
+        }
+        if (r->clouds[i] && !was_read) {
+            rebuild_enter(r, i);
+            rc = rebuild_read_objects(r, e);
+        }
+    }
+    return rc;
+}
+
+/* What this rebuild reads, as one line: an unfinished one of something else must not be gone on with. The others than `default` by a sum (FNV-1a). */
+static void describe_source(const struct rebuild *r, bool spool_only, char *out, size_t size)
+{
+    static const enum config_key keys[] = {CFG_DESTINATION_KIND, CFG_DICOM_BUCKET, CFG_S3_PREFIX, CFG_DATASTORE_ID};
+    const struct config *c;
+    uint64_t sum = 14695981039346656037u;
+    char others[40] = "";
+    for (size_t i = 1; (c = config_destination_at(r->config, i)); i++) {
+        for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+            for (const char *p = config_text(c, keys[k]); *p; p++) {
+                sum = (sum ^ (unsigned char)*p) * 1099511628211u;
+            }
+        }
+        (void)snprintf(others, sizeof others, " and %zu others %016llx", i, (unsigned long long)sum);
+    }
+    (void)snprintf(out, size, "%s/%s %s%s%s", config_text(r->config, CFG_DICOM_BUCKET), config_text(r->config, CFG_S3_PREFIX),
+                   config_text(r->config, CFG_DATASTORE_ID), others, spool_only ? " spool only" : "");
 }
 
 static void say(const struct rebuild *r, const struct state_rebuilt *out)
@@ -201,15 +259,14 @@ int command_rebuild(struct request *q)
     (void)pthread_mutex_init(&r->trouble, NULL);
     r->config = q->config;
     r->home = q->home;
-    r->prefix = config_text(q->config, CFG_S3_PREFIX);
+    rebuild_enter(r, 0);
     r->started_ms = clock_wall_ms();
-    (void)snprintf(source, sizeof source, "%s/%s %s%s", config_text(q->config, CFG_DICOM_BUCKET), r->prefix,
-                   config_text(q->config, CFG_DATASTORE_ID), q->spool_only ? " spool only" : "");
+    describe_source(r, q->spool_only, source, sizeof source);
     int rc = may_begin(r, &lock, &e);
-    rc = rc == 0 ? open_cloud(r, q->spool_only, &e) : rc;
-    rc = rc == 0 && r->cloud ? rebuild_read_jobs(r, &e) : rc; /* before the first write: wrong credentials show here */
+    rc = rc == 0 ? open_clouds(r, q->spool_only, &e) : rc;
+    rc = rc == 0 ? rebuild_read_jobs(r, &e) : rc; /* before the first write: wrong credentials show here */
     rc = rc == 0 ? state_rebuild_open(&r->state, q->home, source, &e) : rc;
-    rc = rc == 0 && r->cloud ? rebuild_read_objects(r, &e) : rc;
+    rc = rc == 0 ? read_objects(r, &e) : rc;
     rc = rc == 0 ? take_files(r, &e) : rc;
     rc = rc == 0 ? state_rebuild_end(r->state, &out, &e) : rc;
     int code = EXIT_FINE;
@@ -220,7 +277,9 @@ int command_rebuild(struct request *q)
         say(r, &out);
         code = r->problems || out.unknown || r->held || r->refused ? EXIT_PROBLEM : EXIT_FINE;
     }
-    cloud_close(&r->cloud);
+    for (size_t i = 0; i < CONFIG_DESTINATION_LIMIT; i++) {
+        cloud_close(&r->clouds[i]);
+    }
     state_close(&r->state);
     for (size_t i = 0; i < r->job_count; i++) {
         free(r->jobs[i].output_uri);

@@ -57,6 +57,7 @@ struct job_entry {
     bool has_results;
     int64_t seen_count; /* objects of its batch in S3 */
     char *output_uri;   /* heap, "" if not told */
+    size_t place;       /* number of the destination whose data store knows it */
 };
 struct left_file { /* a file of the spool that S3 does not know */
     char id[STATE_ID_SIZE];
@@ -65,9 +66,12 @@ struct left_file { /* a file of the spool that S3 does not know */
 };
 struct rebuild {
     struct state *state;
-    struct cloud *cloud; /* NULL: only the spool is read */
-    const struct config *config;
-    const char *home, *prefix;
+    struct cloud *clouds[CONFIG_DESTINATION_LIMIT]; /* one for each destination that imports; none: only the spool is read */
+    const struct config *config; /* all settings */
+    struct cloud *cloud; /* these three are of the destination that is being read: rebuild_enter() */
+    const struct config *place;
+    const char *prefix;
+    const char *home;
     int64_t started_ms;
     char desk[PATH_SIZE]; /* a little spool of its own for the heads of objects */
     struct job_entry *jobs; /* by batch, later starts last */
@@ -85,13 +89,17 @@ void rebuild_trouble(struct rebuild *r, const char *what, const char *why);
 int rebuild_room(void **array, size_t *room, size_t count, size_t size, size_t most, struct err *e);
 /* The job of a batch, or NULL. */
 struct job_entry *rebuild_job(const struct rebuild *r, const char *batch);
-/* Makes the row of a batch, with the job that belongs to it; cheap when it was the last one. */
-int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, struct err *e);
+/* Makes the row of a batch, with the job that belongs to it; cheap when it was the last one. place: where it goes if it had no job. */
+int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, const struct config *place, struct err *e);
+/* From here on it is about that destination. */
+void rebuild_enter(struct rebuild *r, size_t place);
+/* Is what lies there under the same bucket and prefix? */
+bool rebuild_is_same_place(const struct config *a, const struct config *b);
 void rebuild_fill(struct state_rebuilt_instance *out, const struct spool_meta *m);
 void rebuild_identity(const char *home, const char *id, struct state_identity *out);
 
-int rebuild_read_jobs(struct rebuild *r, struct err *e);    /* rebuild_jobs.c: fills jobs */
-int rebuild_read_objects(struct rebuild *r, struct err *e); /* rebuild_objects.c */
+int rebuild_read_jobs(struct rebuild *r, struct err *e);    /* rebuild_jobs.c: fills jobs, of all destinations */
+int rebuild_read_objects(struct rebuild *r, struct err *e); /* rebuild_objects.c: of the one that was entered */
 /* rebuild_jobs.c: what the results of jobs tell whose objects S3 has no more: instances that were in them. Needs `left`. */
 int rebuild_read_results(struct rebuild *r, struct err *e);
 /* The youngest ended job that has neither objects nor results: what came before it may have been in it. NULL: there is none. */

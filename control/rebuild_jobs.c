@@ -27,6 +27,9 @@ static int keep(struct rebuild *r, const struct cloud_job *job, bool is_listed)
     (void)snprintf(entry->status, sizeof entry->status, "%s", job->status);
     entry->submitted_ms = job->submitted_ms > 0 ? job->submitted_ms : id_time_ms(job->batch);
     entry->is_listed = is_listed;
+    while (config_destination_at(r->config, entry->place) != r->place) {
+        entry->place++;
+    }
     r->job_count++;
     return 0;
 }
@@ -47,13 +50,27 @@ static int by_batch(const void *a, const void *b)
     const struct job_entry *y = b;
     int order = strcmp(x->batch, y->batch);
     order = order != 0 ? order : strcmp(x->job_id, y->job_id);
-    return order != 0 ? order : y->is_listed - x->is_listed; /* the listed one first */
+    order = order != 0 ? order : y->is_listed - x->is_listed; /* the listed one first */
+    return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+void rebuild_enter(struct rebuild *r, size_t place)
+{
+    r->cloud = r->clouds[place];
+    r->place = config_destination_at(r->config, place);
+    r->prefix = config_text(r->place, CFG_S3_PREFIX);
 }
 
 int rebuild_read_jobs(struct rebuild *r, struct err *e)
 {
-    int rc = cloud_each_job(r->cloud, keep_listed, r, e);
-    rc = rc == 0 ? cloud_each_result(r->cloud, keep_result, r, e) : rc;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < CONFIG_DESTINATION_LIMIT; i++) {
+        if (r->clouds[i]) {
+            rebuild_enter(r, i);
+            rc = cloud_each_job(r->cloud, keep_listed, r, e);
+            rc = rc == 0 ? cloud_each_result(r->cloud, keep_result, r, e) : rc;
+        }
+    }
     if (rc != 0 || r->job_count == 0) {
         return rc;
     }
@@ -102,7 +119,7 @@ struct job_entry *rebuild_job(const struct rebuild *r, const char *batch)
     return NULL;
 }
 
-int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, struct err *e)
+int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, const struct config *place, struct err *e)
 {
     char input[1025];
     char output[1025];
@@ -110,14 +127,15 @@ int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, s
         return 0;
     }
     const struct job_entry *job = rebuild_job(r, batch);
-    const char *bucket = config_text(r->config, CFG_DICOM_BUCKET);
-    const char *output_bucket = config_text(r->config, CFG_OUTPUT_BUCKET);
-    (void)snprintf(input, sizeof input, "s3://%s/%s/%s/", bucket, r->prefix, batch);
-    (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", output_bucket[0] ? output_bucket : bucket,
-                   config_text(r->config, CFG_OUTPUT_PREFIX), batch);
+    const struct config *c = job ? config_destination_at(r->config, job->place) : place;
+    const char *bucket = config_text(c, CFG_DICOM_BUCKET);
+    const char *output_bucket = config_text(c, CFG_OUTPUT_BUCKET);
+    (void)snprintf(input, sizeof input, "s3://%s/%s/%s/", bucket, config_text(c, CFG_S3_PREFIX), batch);
+    (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", output_bucket[0] ? output_bucket : bucket, config_text(c, CFG_OUTPUT_PREFIX), batch);
     struct state_rebuilt_batch b = {.id = batch, .study_uid = study_uid, .input_uri = input, .output_uri = output,
-                                    .datastore_id = config_text(r->config, CFG_DATASTORE_ID),
-                                    .role_arn = config_text(r->config, CFG_DATA_ACCESS_ROLE_ARN)};
+                                    .destination = config_destination_name(c),
+                                    .datastore_id = config_text(c, CFG_DATASTORE_ID),
+                                    .role_arn = config_text(c, CFG_DATA_ACCESS_ROLE_ARN)};
     if (job) {
         b.job = job->is_listed ? REBUILT_JOB_LISTED : REBUILT_JOB_RESULTS;
         b.job_id = job->job_id;
@@ -177,7 +195,7 @@ static int take_mentioned(struct reading *g, const char *s3_key, const char *id,
     }
     (void)snprintf(one.i.batch, sizeof one.i.batch, "%s", g->job->batch);
     (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s", s3_key);
-    rc = rc == 0 ? rebuild_batch(r, g->job->batch, one.identity.study_uid, e) : rc;
+    rc = rc == 0 ? rebuild_batch(r, g->job->batch, one.identity.study_uid, r->place, e) : rc;
     rc = rc == 0 ? state_rebuild_instance(r->state, &one, &place, e) : rc;
     if (rc == 0 && file && file->is_quarantined) {
         rc = spool_unquarantine(r->home, id, e);
@@ -221,6 +239,7 @@ static int read_results(struct rebuild *r, struct job_entry *job, struct err *e)
     if (goes_on && job->is_listed) {
         return 0;
     }
+    rebuild_enter(r, job->place);
     memset(&asked, 0, sizeof asked);
     (void)snprintf(asked.batch, sizeof asked.batch, "%s", job->batch);
     (void)snprintf(asked.job_id, sizeof asked.job_id, "%s", job->job_id);

@@ -144,11 +144,29 @@ struct worker {
     pthread_t thread;
 };
 
+bool rebuild_is_same_place(const struct config *a, const struct config *b)
+{
+    static const enum config_key keys[] = {CFG_DICOM_BUCKET, CFG_S3_PREFIX, CFG_AWS_REGION, CFG_ENDPOINT_S3, CFG_ENDPOINT};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(config_text(a, keys[i]), config_text(b, keys[i])) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Where an object's batch goes if it had no job: by the rules for its sender, if they lead to where it lies; else to the destination whose bucket it is. */
+static const struct config *place_of(const struct rebuild *r, const struct state_rebuilt_instance *one)
+{
+    const struct config *c = config_destination_for(r->config, one->i.r.calling_ae, one->i.r.called_ae, one->identity.modality);
+    return config_destination_kind(c) == KIND_HEALTHIMAGING && rebuild_is_same_place(c, r->place) ? c : r->place;
+}
+
 /* Rows of one object. Holds the lock. */
 static int record(struct rebuild *r, const char *key, const struct state_rebuilt_instance *one, struct err *e)
 {
     enum state_rebuilt_place place = PLACE_SAME;
-    int rc = rebuild_batch(r, one->i.batch, one->identity.study_uid, e);
+    int rc = rebuild_batch(r, one->i.batch, one->identity.study_uid, place_of(r, one), e);
     rc = rc == 0 ? state_rebuild_instance(r->state, one, &place, e) : rc;
     if (rc == 0 && place == PLACE_AMBIGUOUS) {
         rebuild_trouble(r, key, "the same instance stands under another batch that was not started either, and both would import it: delete "
@@ -268,7 +286,7 @@ static int begin(struct worker *w, struct pool *p, size_t number, struct err *e)
     w->pool = p;
     (void)snprintf(w->desk, sizeof w->desk, "%s/%zu", p->r->desk, number);
     int rc = spool_prepare(w->desk, e);
-    rc = rc == 0 ? cloud_open(&w->cloud, p->r->config, e) : rc;
+    rc = rc == 0 ? cloud_open(&w->cloud, p->r->place, e) : rc;
     if (rc == 0 && pthread_create(&w->thread, NULL, work, w) != 0) {
         rc = err_set(e, ERR_MEMORY, 0, "rebuild cannot start a thread");
         cloud_close(&w->cloud);

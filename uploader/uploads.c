@@ -2,6 +2,7 @@
 #include "uploader/uploads.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
+#include "uploader/share.h"
 #include "uploader/transport.h"
 
 #include <stdio.h>
@@ -66,15 +67,6 @@ void uploads_close(struct uploads *all)
 
 /* ---- work ------------------------------------------------------------------------------------------------------------------------------ */
 
-int uploads_share(int places, int most, int sending, int all_sending, int working)
-{
-    int part = places / (working > 0 ? working : 1);
-    int left = places - (all_sending - sending);
-    int share = left > part ? left : part;
-    share = share > 0 ? share : 1;
-    return share < most ? share : most;
-}
-
 static int sending_of(const struct uploads *all)
 {
     int sending = 0;
@@ -94,7 +86,7 @@ void uploads_work(struct uploads *all)
         for (size_t n = 0; n < all->count; n++) {
             working += n == i || all->of[n]->sending > 0 || all->of[n]->queued > 0;
         }
-        u->concurrency = uploads_share(all->places, all->most[i], u->sending, sending_of(all), working);
+        u->concurrency = share_of(all->places, all->most[i], u->sending, sending_of(all), working);
         upload_claim(u);
         upload_begin(u);
     }

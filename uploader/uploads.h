@@ -35,7 +35,5 @@ void uploads_status(const struct uploads *all, char *buffer, size_t size);
 /* Finishes the transfers in hand within drain_s, gives the rest back, closes all. step() is called in between. */
 void uploads_drain(struct uploads *all, void (*step)(void *ctx), void *ctx);
 void uploads_close(struct uploads *all);
-/* How many transfers one destination may have at one time: by its own limit and what the others leave. Pure. */
-int uploads_share(int places, int most, int sending, int all_sending, int working);
 
 #endif

@@ -1,6 +1,7 @@
 /* breaker: pauses grow, one probe at a time, nobody is charged for an outage; and the story of the instance that fails alone: it was the oldest row, so it was
  * every probe, and the endpoint looked down for ever while all others could have passed. */
 #include "uploader/breaker.h"
+#include "uploader/share.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -109,12 +110,32 @@ static void one_bad_instance_is_told_from_an_outage(void **unused)
     }
 }
 
+/* Destinations share the places of one uploader. */
+static void places_are_shared(void **in)
+{
+    static const struct {
+        int places, most, sending, all_sending, working, share;
+    } cases[] = {
+        {8, 8, 0, 0, 1, 8},  /* alone */
+        {8, 4, 0, 0, 1, 4},  /* its own limit */
+        {8, 8, 0, 8, 2, 4},  /* the other one has all, and may hang: an equal part all the same */
+        {8, 8, 6, 8, 2, 6},  /* has more than its part, and what the other leaves */
+        {8, 8, 2, 3, 2, 7},  /* the other needs little */
+        {8, 8, 0, 16, 16, 1}, /* more destinations than places: one at least */
+    };
+    (void)in;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(share_of(cases[i].places, cases[i].most, cases[i].sending, cases[i].all_sending, cases[i].working), cases[i].share);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pauses_grow_and_one_probe_goes),
         cmocka_unit_test(a_setting_waits_longer_and_is_named),
         cmocka_unit_test(one_bad_instance_is_told_from_an_outage),
+        cmocka_unit_test(places_are_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

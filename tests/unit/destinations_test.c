@@ -168,6 +168,93 @@ static void a_failed_one_is_retried_as_it_was(void **in)
     assert_string_equal(claim.batch, "");
 }
 
+/* The settings changed after the validator's word: a claim gets a batch, or leaves it. */
+static void a_claim_is_refitted(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    struct state_instance claim;
+    char id[STATE_ID_SIZE];
+    receive(f, "1.1", 7, id);
+    assert_int_equal(judge_for(f, "x", false), VERDICT_VALIDATED);
+    assert_int_equal(claim_for(f, "x", &claim), 1);
+    assert_int_equal(state_refit(f->uploader, &claim, false, &limits, &e), 0);
+    assert_int_equal(state_refit(f->uploader, &claim, false, &limits, &e), ERR_FENCED);
+    assert_int_equal(claim_for(f, "x", &claim), 1);
+    assert_string_equal(claim.batch, "");
+    assert_int_equal(state_refit(f->uploader, &claim, true, &limits, &e), 0);
+    assert_int_equal(claim_for(f, "x", &claim), 1);
+    assert_string_not_equal(claim.batch, "");
+    assert_string_equal(text_of(f, "SELECT group_concat(note, '; ') FROM event WHERE code = 'REFITTED'"),
+                        "its destination imports nothing any more; its destination imports now");
+}
+
+static bool waits(struct fixture *f, const char *name, enum state_stage stage)
+{
+    bool is = false;
+    struct err e = {0};
+    assert_int_equal(state_destination_waits(f->importer, name, stage, &is, &e), 0);
+    return is;
+}
+
+/* A person moves what waits: what is in a hand stays, what is uploaded is uploaded again there, a failed one goes along, a twin fails and says why. */
+static void what_waits_is_moved(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    struct err why = {0};
+    struct state_instance uploaded;
+    struct state_instance failed;
+    struct state_instance in_hand;
+    char id[STATE_ID_SIZE];
+    char twin[STATE_ID_SIZE];
+    char name[STATE_DESTINATION_SIZE];
+    bool found = false;
+    int64_t count = 0;
+    int64_t left = 0;
+    const struct state_move_order order = {.from = "old", .to = "new", .with_batch = true, .limits = limits};
+    receive(f, "1.9", 7, id);
+    assert_int_equal(judge_for(f, "new", false), VERDICT_VALIDATED);
+    static const char *const sops[] = {"1.1", "1.2", "1.3", "1.4"};
+    for (int i = 0; i < 4; i++) {
+        receive(f, sops[i], 7, id);
+        assert_int_equal(judge_for(f, "old", false), VERDICT_VALIDATED);
+    }
+    receive(f, "1.9", 8, twin);
+    assert_int_equal(judge_for(f, "old", false), VERDICT_VALIDATED);
+    assert_int_equal(claim_for(f, "old", &uploaded), 1);
+    end(f, &uploaded, "");
+    assert_int_equal(claim_for(f, "old", &failed), 1);
+    (void)err_set(&why, ERR_TOO_LARGE, 0, "too large");
+    assert_int_equal(state_refuse(f->uploader, &failed, &why, "r", &e), 0);
+    assert_int_equal(claim_for(f, "old", &in_hand), 1);
+    assert_true(waits(f, "old", STAGE_UPLOADER) && waits(f, "old", STAGE_IMPORTER) && !waits(f, "none", STAGE_IMPORTER));
+    assert_int_equal(state_destination_at(f->importer, 2, name, &found, &e), 0);
+    assert_true(found);
+    assert_string_equal(name, "old");
+
+    state_person(f->validator, "Dr. Night");
+    assert_int_equal(state_move_destination(f->validator, &order, &count, &left, &e), 0);
+    assert_int_equal(count, 4);
+    assert_int_equal(left, 1);
+    assert_string_equal(text_of(f, "SELECT group_concat(state || ' ' || destination, ', ') FROM (SELECT * FROM instance ORDER BY id)"),
+                        "validated new, validated new, failed new, validated old, validated new, failed new");
+    assert_string_equal(text_of(f, "SELECT error_code FROM instance WHERE sop_instance_uid = '1.9' AND state = 'failed'"), "DUPLICATE");
+    assert_string_equal(text_of(f, "SELECT count(*) || ' ' || min(who) || ' ' || min(note) FROM event WHERE code = 'MOVED'"),
+                        "4 person Dr. Night from destination old to new");
+    assert_string_equal(text_of(f, "SELECT count(*) FROM instance i JOIN batch b ON b.id = i.batch WHERE i.state = 'validated' AND b.destination <> i.destination"),
+                        "0");
+    assert_string_equal(text_of(f, "SELECT held_left FROM batch WHERE destination = 'old'"), "1");
+    assert_int_equal(state_unclaim(f->uploader, &in_hand, 1, &e), 0);
+    assert_int_equal(state_move_destination(f->validator, &order, &count, &left, &e), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(left, 0);
+    assert_false(waits(f, "old", STAGE_UPLOADER));
+    /* a retry goes where it was moved to */
+    assert_int_equal(state_retry(f->validator, failed.r.id, false, &count, &e), 0);
+    assert_string_equal(text_of(f, "SELECT group_concat(DISTINCT destination) FROM instance WHERE state = 'validated'"), "new");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +262,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_data_store_has_a_bucket_of_starts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_import_stored_is_the_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failed_one_is_retried_as_it_was, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_claim_is_refitted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_waits_is_moved, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
  */
 #include "common/runtime/runtime.h"
 #include "control/rebuild.h"
+#include "tests/unit/array_cloud.h"
 #include "tests/unit/stored_file.h"
 
 #include <fcntl.h>
@@ -15,138 +16,6 @@
 #include <cmocka.h>
 
 #define DAY 86400000LL
-
-/* ---- the cloud ------------------------------------------------------------------------------------------------------------- */
-
-enum { OBJECTS_MAX = 32, JOBS_MAX = 16 };
-static struct {
-    struct {
-        char key[200];
-        struct bytes content;
-    } objects[OBJECTS_MAX];
-    size_t object_count;
-    struct cloud_job listed[JOBS_MAX], folders[JOBS_MAX];
-    const char *texts[JOBS_MAX]; /* results of folders[i]; NULL: gone */
-    size_t listed_count, folder_count;
-    int fail_after; /* objects until the listing breaks off; -1: never */
-    int opened;
-} aws;
-
-struct cloud {
-    int unused;
-};
-static struct cloud the_cloud;
-
-int cloud_open(struct cloud **out, const struct config *c, struct err *e)
-{
-    (void)c;
-    (void)e;
-    aws.opened++;
-    *out = &the_cloud;
-    return 0;
-}
-
-void cloud_close(struct cloud **c)
-{
-    *c = NULL;
-}
-
-static int by_key(const void *a, const void *b)
-{
-    return strcmp(a, b); /* the key is the first member */
-}
-
-int cloud_each_object(struct cloud *c, int (*each)(void *ctx, const char *key, int64_t bytes), void *ctx, struct err *e)
-{
-    int rc = 0;
-    (void)c;
-    qsort(aws.objects, aws.object_count, sizeof aws.objects[0], by_key);
-    for (size_t i = 0; rc == 0 && i < aws.object_count; i++) {
-        if (aws.fail_after == (int)i) {
-            return err_set(e, ERR_NETWORK, 0, "the network is gone");
-        }
-        rc = each(ctx, aws.objects[i].key, (int64_t)aws.objects[i].content.count);
-    }
-    return rc;
-}
-
-int cloud_each_job(struct cloud *c, int (*each)(void *ctx, const struct cloud_job *job), void *ctx, struct err *e)
-{
-    int rc = 0;
-    (void)c;
-    (void)e;
-    for (size_t i = 0; rc == 0 && i < aws.listed_count; i++) {
-        rc = each(ctx, &aws.listed[i]);
-    }
-    return rc;
-}
-
-int cloud_each_result(struct cloud *c, int (*each)(void *ctx, const struct cloud_job *job), void *ctx, struct err *e)
-{
-    int rc = 0;
-    (void)c;
-    (void)e;
-    for (size_t i = 0; rc == 0 && i < aws.folder_count; i++) {
-        rc = each(ctx, &aws.folders[i]);
-    }
-    return rc;
-}
-
-static const struct bytes *object(const char *key)
-{
-    for (size_t i = 0; i < aws.object_count; i++) {
-        if (strcmp(aws.objects[i].key, key) == 0) {
-            return &aws.objects[i].content;
-        }
-    }
-    return NULL;
-}
-
-int cloud_object_look(struct cloud *c, const char *key, struct cloud_object *out, struct err *e)
-{
-    const struct bytes *content = object(key);
-    (void)c;
-    if (!content) {
-        return err_set(e, ERR_AWS_NOT_FOUND, 0, "no such key");
-    }
-    (void)snprintf(out->etag, sizeof out->etag, "etag");
-    out->has_crc32c = true;
-    out->crc32c = crc32c_update(0, content->at, content->count);
-    return 0;
-}
-
-int cloud_object_head(struct cloud *c, const char *key, int fd, struct err *e)
-{
-    const struct bytes *content = object(key);
-    (void)c;
-    return content ? write_all(fd, content->at, content->count < CLOUD_HEAD_BYTES ? content->count : CLOUD_HEAD_BYTES, e) : ERR_AWS_NOT_FOUND;
-}
-
-int cloud_results_count(struct cloud *c, const struct cloud_job *job, int64_t *scanned, struct err *e)
-{
-    (void)c;
-    for (size_t i = 0; i < aws.folder_count; i++) {
-        if (strcmp(aws.folders[i].job_id, job->job_id) == 0 && aws.texts[i]) {
-            *scanned = 0;
-            for (const char *p = strstr(aws.texts[i], ".dcm"); p; p = strstr(p + 1, ".dcm")) {
-                (*scanned)++;
-            }
-            return 0;
-        }
-    }
-    return err_set(e, ERR_AWS_NOT_FOUND, 0, "no manifest");
-}
-
-int cloud_results_text(struct cloud *c, const struct cloud_job *job, int (*each)(void *ctx, const char *text), void *ctx, struct err *e)
-{
-    (void)c;
-    for (size_t i = 0; i < aws.folder_count; i++) {
-        if (strcmp(aws.folders[i].job_id, job->job_id) == 0 && aws.texts[i]) {
-            return each(ctx, aws.texts[i]);
-        }
-    }
-    return err_set(e, ERR_AWS_NOT_FOUND, 0, "no results");
-}
 
 /* ---- the home ---------------------------------------------------------------------------------------------------------------- */
 
@@ -549,6 +418,49 @@ static void an_empty_database_beside_a_full_spool_is_refused(void **in)
     is_in(f, id, "received", NULL);
 }
 
+/* Each bucket is read once, a batch belongs to the data store that knows its job, else to where its sender's images go, else to whose bucket it lies in. */
+static void several_destinations_find_theirs(void **in)
+{
+    struct fixture *f = *in;
+    int64_t now = clock_wall_ms();
+    char here[27], known[27], routed[27], elsewhere[27];
+    char here_batch[27], known_batch[27], routed_batch[27], elsewhere_batch[27];
+    char path[128];
+    static const char other_store[] = "abcdefabcdefabcdefabcdefabcdef12";
+    (void)snprintf(path, sizeof path, "%s/storescp.conf", f->home);
+    FILE *file = fopen(path, "a");
+    assert_non_null(file);
+    assert_true(fprintf(file,
+                        "[destination known]\ndatastore_id = %s\nfor_calling_ae = XA*\n[destination elsewhere]\ndicom_bucket = other\nfor_calling_ae = MR*\n"
+                        "[destination routed]\nfor_modality = CT\nfor_called_ae = SCP\n[destination archive]\ndestination_kind = s3\ndicom_bucket = cold\n",
+                        other_store) > 0);
+    assert_int_equal(fclose(file), 0);
+    receive(f, "1.2.1", now - 9000, here);
+    make_id(now - 8000, here_batch);
+    upload(f, here_batch, here);
+    list_job(here_batch, "jobhere", "COMPLETED", now - 7000);
+    receive(f, "1.2.2", now - 9000, known);
+    make_id(now - 8000, known_batch);
+    upload(f, known_batch, known);
+    list_job(known_batch, "jobknown", "COMPLETED", now - 7000);
+    aws.stores[1] = other_store;
+    receive(f, "1.2.3", now - 9000, routed);
+    make_id(now - 8000, routed_batch);
+    upload(f, routed_batch, routed);
+    receive(f, "1.2.4", now - 9000, elsewhere);
+    make_id(now - 8000, elsewhere_batch);
+    upload(f, elsewhere_batch, elsewhere);
+    (void)snprintf(aws.objects[aws.object_count - 1].bucket, sizeof aws.objects[0].bucket, "other");
+    assert_int_equal(run(f, false), EXIT_FINE);
+    assert_string_equal(look(f, "instance", here, "destination"), "default");
+    assert_string_equal(look(f, "instance", known, "destination"), "known");
+    assert_string_equal(look(f, "batch", known_batch, "destination"), "known");
+    assert_string_equal(look(f, "instance", routed, "destination"), "routed");
+    assert_string_equal(look(f, "instance", elsewhere, "destination"), "elsewhere");
+    assert_string_equal(look(f, "batch", elsewhere_batch, "state"), "closed");
+    assert_string_equal(look(f, "batch", here_batch, "state"), "running");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -558,6 +470,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_that_was_cut_off_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_instance_in_two_unstarted_batches_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_empty_database_beside_a_full_spool_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(several_destinations_find_theirs, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
