@@ -58,9 +58,9 @@ static void overdue(struct importer *m, struct state_batch *b, const struct ahi_
     int64_t setting = config_int(m->config, CFG_IMPORT_POLL_MS);
     int64_t slow = setting * SLOWER < SLOW_MS ? setting * SLOWER : SLOW_MS;
     int64_t since = b->submitted_ms ? b->submitted_ms : b->called_ms;
-    (void)err_set(&why, ERR_IMPORT_OVERDUE, 0, "import job %s is still %s after %lld s, longer than import_job_s (%lld s); %lld of %d places of "
-                  "import_running_max are taken, one of them by it", b->job_id, job->status, (long long)((now - since) / 1000),
-                  config_int(m->config, CFG_IMPORT_JOB_S), (long long)b->jobs_count, m->limits.running_max);
+    (void)err_set(&why, ERR_IMPORT_OVERDUE, 0, "import job %s is still %s after %lld s, longer than import_job_s (%lld s); it keeps one of the "
+                  "%d places of import_running_max", b->job_id, job->status, (long long)((now - since) / 1000),
+                  config_int(m->config, CFG_IMPORT_JOB_S), m->limits.running_max);
     int64_t next = now + importer_poll_ms(slow > setting ? slow : setting, b->jobs_count, random_u32());
     int rc = state_batch_overdue(m->state, b, job->status, &why, next, &first, &e);
     if (rc == 0 && first) {

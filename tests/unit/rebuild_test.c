@@ -388,6 +388,29 @@ static void an_instance_in_two_unstarted_batches_is_said(void **in)
     assert_true(strcmp(batch, first) == 0 || strcmp(batch, second) == 0);
 }
 
+/* Two small studies had one batch and one job: it is no study's batch afterwards, either. */
+static void a_shared_batch_is_shared_again(void **in)
+{
+    struct fixture *f = *in;
+    int64_t now = clock_wall_ms();
+    char shared[27], own[27], first[27], second[27], third[27];
+    make_id(now - 9000, shared);
+    make_id(now - 8000, own);
+    receive(f, "1.2.1", now - 9000, first);
+    receive(f, "1.2.2", now - 9000, second);
+    receive(f, "1.2.3", now - 8000, third);
+    upload(f, shared, first);
+    upload(f, shared, second);
+    upload(f, own, third);
+    list_job(shared, "jobS", "IN_PROGRESS", now - 5000);
+    assert_int_equal(run(f, false), EXIT_FINE);
+    is_in(f, first, "importing", shared);
+    is_in(f, second, "importing", shared);
+    assert_string_equal(look(f, "batch", shared, "study_uid"), "-");
+    assert_string_equal(look(f, "batch", shared, "studies"), "2");
+    assert_string_equal(look(f, "batch", own, "study_uid"), "1.2.3");
+}
+
 /* The story: state.db lay on a volume that was not mounted; the pipeline began a new one and sent the whole spool a second time. */
 static void an_empty_database_beside_a_full_spool_is_refused(void **in)
 {
@@ -469,6 +492,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_deleted_object_is_found_in_the_younger_results, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_that_was_cut_off_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_instance_in_two_unstarted_batches_is_said, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_shared_batch_is_shared_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_empty_database_beside_a_full_spool_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(several_destinations_find_theirs, set_up, tear_down),
     };
