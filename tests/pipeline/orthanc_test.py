@@ -6,11 +6,13 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from harness import SHARED, Installation, LeftOut, check, main, same, say, until  # noqa: E402
-from orthanc import Orthanc  # noqa: E402
+from harness import SHARED, Installation, LeftOut, check, main, make_study, run_tool, same, say, until  # noqa: E402
+from orthanc import Gate, Orthanc  # noqa: E402
+from pki import Authority  # noqa: E402
 from stowing import KEEP, send, settled, status_of_uploader  # noqa: E402
 import scu  # noqa: E402
 
@@ -76,6 +78,39 @@ def wrong_password(it, server):
         same([line for line in log if 'not-the-secret' in line or server.password in line], [], 'passwords in the log')
 
 
+def beside_healthimaging(build):
+    """A section for some images whose server wants TLS and our certificate; all others are imported. Without the certificate only the section waits."""
+    with tempfile.TemporaryDirectory(prefix='storescp-pki.') as directory:
+        ca, clients = Authority(directory, 'servers'), Authority(directory, 'clients')
+        own, ours = ca.issue('server', names='IP:127.0.0.1', usage='serverAuth'), clients.issue('storescp', usage='clientAuth')
+        with Orthanc() as server, Installation(build, 'stow-section') as it, contextlib.closing(Gate(server.port, own, clients.certificate)) as gate:
+            it.sections['destination pacs'] = {
+                'for_modality': 'MR', 'destination_kind': 'dicomweb', 'dicomweb_url': f'https://127.0.0.1:{gate.port}/dicom-web',
+                'dicomweb_auth': 'basic', 'dicomweb_user': server.user,
+                'dicomweb_password': server.password, 'ca_bundle': ca.certificate, 'dicomweb_client_certificate': ours.certificate,
+                'dicomweb_client_key': ours.key}
+            it.configure(spool_keep_imported_s=3600)
+            it.need_cloud()
+            it.start()
+            paths = make_study(os.path.join(it.work, 'mr'), 4, 4000, 31, 'MR') + make_study(os.path.join(it.work, 'ct'), 3, 4000, 32)
+            same(run_tool('storescu', '127.0.0.1', str(it.port), *paths)[0], 0, 'exit code of storescu')
+            settled(it, {'stored': 4, 'imported': 3})
+            arrived(it, server, [scu.read_part10(path) for path in paths[:4]])
+            same(gate.shown, {'storescp'}, 'whose certificates were shown')
+            same(it.query('SELECT DISTINCT destination, state FROM instance ORDER BY 1'), [('default', 'imported'), ('pacs', 'stored')], 'who went where')
+            del it.sections['destination pacs']['dicomweb_client_certificate'], it.sections['destination pacs']['dicomweb_client_key']
+            it.configure()
+            it.ctl('reload')
+            time.sleep(0.5)
+            paths = make_study(os.path.join(it.work, 'mr2'), 2, 4000, 33, 'MR') + make_study(os.path.join(it.work, 'ct2'), 2, 4000, 34)
+            same(run_tool('storescu', '127.0.0.1', str(it.port), *paths)[0], 0, 'exit code of storescu')
+            until(lambda: it.count('imported') == 5, 20, 'the others go on')
+            same(it.count('stored'), 4, 'stored without a certificate')
+            check('pacs' in status_of_uploader(it), f'status: {status_of_uploader(it)}')
+            it.stop()
+            it.check_invariants()
+
+
 def orthanc(build):
     with Orthanc() as server:
         settings = dict(KEEP, dicomweb_url=server.url, dicomweb_auth='basic', dicomweb_user=server.user, dicomweb_password=server.password, dicomweb_attempts=3)
@@ -130,6 +165,7 @@ def full_disk(build):
 
 def test(build):
     orthanc(build)
+    beside_healthimaging(build)
     try:
         full_disk(build)
     except LeftOut as why:

@@ -127,7 +127,7 @@ def rebuilt(it):
     for name in os.listdir(os.path.join(it.home, 'state')):
         if name.startswith('state.db'):
             os.unlink(os.path.join(it.home, 'state', name))
-    it.ctl('rebuild', '--spool-only')
+    it.ctl('rebuild')
     it.start_up()
     it.settle(stored, 30)
     same(it.states(), {'stored': stored}, 'states')
