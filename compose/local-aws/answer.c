@@ -147,6 +147,8 @@ void answer_refuse(struct request *r, unsigned status, const char *code, const c
     if (r->service == SERVICE_SQS) {
         answer_json(r, status, json_pack("{s:s s:s%}", "__type", code, "message", message, strlen(message)));
         answer_header(r, "Content-Type", "application/x-amz-json-1.0");
+        const char *hash = strrchr(code, '#');
+        answer_headerf(r, "x-amzn-query-error", "%s;%s", hash ? hash + 1 : code, status < 500 ? "Sender" : "Receiver"); /* the code of the older protocol */
     } else if (r->service == SERVICE_IMAGING || r->service == SERVICE_LOCAL) {
         answer_json(r, status, json_pack("{s:s%}", "message", message, strlen(message)));
         answer_header(r, "x-amzn-errortype", code);

@@ -160,15 +160,20 @@ int queues_send(struct queues *q, const char *name, const char *body, const char
     return rc;
 }
 
-static json_t *told(const struct message *m)
+void queues_md5(const char *text, char out[33])
 {
     unsigned char digest[16];
-    char hex[33];
     unsigned length = 0;
-    (void)EVP_Digest(m->body, strlen(m->body), digest, &length, EVP_md5(), NULL);
+    (void)EVP_Digest(text, strlen(text), digest, &length, EVP_md5(), NULL);
     for (size_t i = 0; i < 16; i++) {
-        (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+        (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
     }
+}
+
+static json_t *told(const struct message *m)
+{
+    char hex[33];
+    queues_md5(m->body, hex);
     return json_pack("{s:s s:s s:s s:s s:{s:o}}", "MessageId", m->id, "ReceiptHandle", m->receipt, "Body", m->body, "MD5OfBody", hex, "Attributes",
                      "ApproximateReceiveCount", json_sprintf("%d", m->receives));
 }
@@ -191,13 +196,7 @@ static json_t *take(struct queues *q, const char *name, int most, int64_t visibl
     (void)pthread_mutex_lock(&q->lock);
     struct queue *one = find(q, name);
     for (struct message *m = one ? one->first : NULL; m && (int)json_array_size(list) < most; m = m->next) {
-        /* messages of one group may go together in one answer, in order */
-        bool blocked = false;
-        if (m->visible_at_ms > now) {
-            continue;
-        }
-        blocked = is_blocked(one, m, now);
-        if (!blocked) {
+        if (m->visible_at_ms <= now && !is_blocked(one, m, now)) { /* messages of one group may go together in one answer, in order */
             char hex[33];
             text_random_hex(16, hex);
             m->receives++;

@@ -27,6 +27,8 @@ int queues_send(struct queues *q, const char *name, const char *body, const char
 json_t *queues_receive(struct queues *q, const char *name, int most, int64_t visible_ms, int64_t wait_ms, atomic_bool *stopping);
 /* False: no such receipt handle was ever given. A message that is gone already counts as deleted. */
 bool queues_delete(struct queues *q, const char *name, const char *receipt);
+/* Lower-case hex MD5 of a text, which SQS tells of every message. */
+void queues_md5(const char *text, char out[33]);
 /* {"visible", "in_flight"} */
 json_t *queues_counts(struct queues *q, const char *name);
 

@@ -89,7 +89,9 @@ static void send_message(struct request *r)
     } else if (queues_send(r->app->queues, name, text, fifo ? group : NULL, fifo ? once : NULL, id) != 0) {
         answer_refuse(r, 403, "OverLimit", "The stand-in's queue is full");
     } else {
-        answer(r, json_pack("{s:s}", "MessageId", id));
+        char md5[33];
+        queues_md5(text, md5);
+        answer(r, json_pack("{s:s s:s}", "MessageId", id, "MD5OfMessageBody", md5));
     }
     json_decref(body);
 }

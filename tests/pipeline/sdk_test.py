@@ -29,7 +29,7 @@ def test(build):
         image = make_study(os.path.join(work, 'study'), 1, 20000, 77)[0]
         with open(out, 'wb') as f:
             aws = subprocess.Popen([program, '--port', str(port), '--data', os.path.join(work, 'aws'), '--access-key', ACCESS_KEY, '--secret-key', SECRET_KEY,
-                                    '--region', REGION, '--datastore', DATASTORE, '--bucket', BUCKET, '--job-ms', '300'], stdout=f, env=clean_environment())
+                                    '--region', REGION, '--datastore', DATASTORE, '--bucket', BUCKET, '--job-ms', '300', '--events', 'job-events'], stdout=f, env=clean_environment())
         until(lambda: b'ready' in open(out, 'rb').read(), 10, 'the stand-in says ready')
         environment = dict(clean_environment(), ENDPOINT=f'http://127.0.0.1:{port}', ACCESS_KEY=ACCESS_KEY, SECRET_KEY=SECRET_KEY, REGION=REGION,
                            BUCKET=BUCKET, DATASTORE=DATASTORE, DICOM_FILE=image, AWS_EC2_METADATA_DISABLED='true', NODE_NO_WARNINGS='1')

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import * as s3 from '@aws-sdk/client-s3';
 import * as ahi from '@aws-sdk/client-medical-imaging';
+import * as sqs from '@aws-sdk/client-sqs';
 import * as sts from '@aws-sdk/client-sts';
 
 const { ENDPOINT, ACCESS_KEY, SECRET_KEY, REGION, BUCKET, DATASTORE, DICOM_FILE } = process.env;
@@ -14,6 +15,7 @@ const usual = { endpoint: ENDPOINT, region: REGION, credentials: owner, maxAttem
 const S3 = (more = {}) => new s3.S3Client({ ...usual, forcePathStyle: true, ...more });
 const AHI = (more = {}) => new ahi.MedicalImagingClient({ ...usual, disableHostPrefix: true, ...more });
 const STS = (more = {}) => new sts.STSClient({ ...usual, ...more });
+const SQS = (more = {}) => new sqs.SQSClient({ ...usual, ...more });
 const store = S3();
 const imaging = AHI();
 const put = (Key, Body, more = {}) => store.send(new s3.PutObjectCommand({ Bucket: BUCKET, Key, Body, ...more }));
@@ -273,6 +275,38 @@ const tests = {
     assert.equal((await imaging.send(new ahi.ListDatastoresCommand({}))).datastoreSummaries[0].datastoreId, DATASTORE);
     const found = await imaging.send(new ahi.SearchImageSetsCommand({ datastoreId: DATASTORE, searchCriteria: { filters: [{ operator: 'EQUAL', values: [{ DICOMPatientId: 'SYN-1' }] }] } }));
     assert.equal(found.imageSetsMetadataSummaries[0].imageSetId, success.importResponse.imageSetId);
+  },
+
+  async 'queues: send, receive, delete, order and doubles of a FIFO queue, events of import jobs'() {
+    const queues = SQS();
+    const ask = (Command, more) => queues.send(new Command(more));
+    const { QueueUrl } = await ask(sqs.CreateQueueCommand, { QueueName: 'sdk' });
+    assert.equal((await ask(sqs.GetQueueUrlCommand, { QueueName: 'sdk' })).QueueUrl, QueueUrl);
+    const sent = await ask(sqs.SendMessageCommand, { QueueUrl, MessageBody: 'one é' });
+    const [one] = (await ask(sqs.ReceiveMessageCommand, { QueueUrl, WaitTimeSeconds: 1, VisibilityTimeout: 1, MaxNumberOfMessages: 10 })).Messages; // the SDK checks MD5OfBody
+    assert.deepEqual([one.MessageId, one.Body], [sent.MessageId, 'one é']);
+    assert.equal((await ask(sqs.ReceiveMessageCommand, { QueueUrl })).Messages, undefined);
+    const [again] = (await ask(sqs.ReceiveMessageCommand, { QueueUrl, WaitTimeSeconds: 3 })).Messages;
+    assert.deepEqual([again.MessageId, again.Attributes.ApproximateReceiveCount], [sent.MessageId, '2']);
+    await ask(sqs.DeleteMessageCommand, { QueueUrl, ReceiptHandle: again.ReceiptHandle });
+    const left = (await ask(sqs.GetQueueAttributesCommand, { QueueUrl, AttributeNames: ['All'] })).Attributes;
+    assert.deepEqual([left.ApproximateNumberOfMessages, left.ApproximateNumberOfMessagesNotVisible], ['0', '0']);
+    const fifo = (await ask(sqs.CreateQueueCommand, { QueueName: 'sdk.fifo', Attributes: { FifoQueue: 'true' } })).QueueUrl;
+    for (const [MessageGroupId, text] of [['a', '1'], ['b', '2'], ['a', '3'], ['a', '3']]) {
+      await ask(sqs.SendMessageCommand, { QueueUrl: fifo, MessageBody: text, MessageGroupId, MessageDeduplicationId: `d${text}` });
+    }
+    const first = (await ask(sqs.ReceiveMessageCommand, { QueueUrl: fifo, MaxNumberOfMessages: 1 })).Messages;
+    const second = (await ask(sqs.ReceiveMessageCommand, { QueueUrl: fifo, MaxNumberOfMessages: 10 })).Messages;
+    assert.deepEqual([first.map((m) => m.Body), second.map((m) => m.Body)], [['1'], ['2']]);
+    await ask(sqs.DeleteMessageCommand, { QueueUrl: fifo, ReceiptHandle: first[0].ReceiptHandle });
+    assert.deepEqual((await ask(sqs.ReceiveMessageCommand, { QueueUrl: fifo, MaxNumberOfMessages: 10 })).Messages.map((m) => m.Body), ['3']);
+    const events = (await ask(sqs.GetQueueUrlCommand, { QueueName: 'job-events' })).QueueUrl;
+    const told = (await ask(sqs.ReceiveMessageCommand, { QueueUrl: events, MaxNumberOfMessages: 10 })).Messages.map((m) => JSON.parse(m.Body));
+    assert.deepEqual(told.slice(0, 3).map((e) => e['detail-type']), ['Import Job Submitted', 'Import Job In Progress', 'Import Job Completed']);
+    assert.deepEqual([told[2].source, told[2].detail.jobName, told[2].detail.jobStatus, told[2].detail.datastoreId], ['aws.medical-imaging', 'sdk-b1', 'COMPLETED', DATASTORE]);
+    await refused(ask(sqs.SendMessageCommand, { QueueUrl: QueueUrl + 'x', MessageBody: 'x' }), 'QueueDoesNotExist', 400);
+    await refused(ask(sqs.DeleteMessageCommand, { QueueUrl, ReceiptHandle: 'x' }), 'ReceiptHandleIsInvalid', 400);
+    await refused(SQS({ credentials: { ...owner, secretAccessKey: 'wrong' } }).send(new sqs.SendMessageCommand({ QueueUrl, MessageBody: 'x' })), 'InvalidSignatureException', 403);
   },
 
   async 'ordered faults: errors that the SDK heals, lost answers, wrong answers'() {
