@@ -5,7 +5,7 @@
  */
 #include "control/doctor.h"
 
-enum resource { ON_BUCKETS, ON_IMAGES, ON_RESULTS, ON_KEY, ON_DATASTORE, ON_ROLE, RESOURCE_COUNT };
+enum resource { ON_BUCKETS, ON_IMAGES, ON_RESULTS, ON_KEY, ON_DATASTORE, ON_ROLE, ON_EVENTS, ON_HINTS, ON_TABLE, RESOURCE_COUNT };
 
 static const struct {
     bool of_role; /* else of the credentials */
@@ -28,6 +28,9 @@ static const struct {
     [MAY_LIST_JOBS] = {false, ON_DATASTORE, OF_IMAGING, {"medical-imaging:ListDICOMImportJobs"}},
     [MAY_GET_DATASTORE] = {false, ON_DATASTORE, OF_IMAGING, {"medical-imaging:GetDatastore"}},
     [MAY_PASS_ROLE] = {false, ON_ROLE, OF_IMAGING, {"iam:PassRole"}},
+    [MAY_SEND_EVENTS] = {false, ON_EVENTS, OF_ANY, {"sqs:SendMessage"}},
+    [MAY_TAKE_HINTS] = {false, ON_HINTS, OF_ANY, {"sqs:ReceiveMessage", "sqs:DeleteMessage"}},
+    [MAY_WRITE_TABLE] = {false, ON_TABLE, OF_ANY, {"dynamodb:UpdateItem"}},
     [ROLE_MAY_LIST] = {true, ON_BUCKETS, OF_IMAGING, {"s3:ListBucket"}},
     [ROLE_MAY_GET] = {true, ON_IMAGES, OF_IMAGING, {"s3:GetObject"}},
     [ROLE_MAY_PUT] = {true, ON_RESULTS, OF_IMAGING, {"s3:PutObject"}},
@@ -43,6 +46,23 @@ static const char *or_word(const char *value, const char *word)
 static const char *partition_of(const char *region)
 {
     return strncmp(region, "cn-", 3) == 0 ? "aws-cn" : strncmp(region, "us-gov-", 7) == 0 ? "aws-us-gov" : "aws";
+}
+
+/* The setting that names it, of what is for the whole installation. */
+static enum config_key setting_of(enum resource on)
+{
+    return on == ON_EVENTS ? CFG_EVENTS_SQS_QUEUE_URL : on == ON_HINTS ? CFG_HINTS_SQS_QUEUE_URL : CFG_DYNAMODB_TABLE;
+}
+
+/* https://host/ACCOUNT/NAME */
+static json_t *queue_arn(const char *partition, const char *region, const char *url)
+{
+    const char *name = strrchr(url, '/');
+    const char *account = name;
+    while (account && account > url && account[-1] != '/') {
+        account--;
+    }
+    return name && account ? json_sprintf("arn:%s:sqs:%s:%.*s:%s", partition, region, (int)(name - account), account, name + 1) : json_string(url);
 }
 
 static json_t *resources(const struct doctor *d, enum resource on)
@@ -77,6 +97,14 @@ static json_t *resources(const struct doctor *d, enum resource on)
         (void)json_array_append_new(list, json_sprintf("arn:%s:medical-imaging:%s:%s:datastore/%s", partition, region, or_word(d->identity.account, "ACCOUNT"),
                                                        or_word(config_text(c, CFG_DATASTORE_ID), "DATASTORE_ID")));
         break;
+    case ON_EVENTS:
+    case ON_HINTS:
+        (void)json_array_append_new(list, queue_arn(partition, region, config_text(c, setting_of(on))));
+        break;
+    case ON_TABLE:
+        (void)json_array_append_new(list, json_sprintf("arn:%s:dynamodb:%s:%s:table/%s", partition, region, or_word(d->identity.account, "ACCOUNT"),
+                                                       config_text(c, CFG_DYNAMODB_TABLE)));
+        break;
     default:
         (void)json_array_append_new(list, json_string(or_word(config_text(c, CFG_DATA_ACCESS_ROLE_ARN), "DATA_ACCESS_ROLE_ARN")));
         break;
@@ -86,6 +114,10 @@ static json_t *resources(const struct doctor *d, enum resource on)
 
 static bool applies(const struct doctor *d, enum permission p)
 {
+    enum resource on = permissions[p].on;
+    if (on == ON_EVENTS || on == ON_HINTS || on == ON_TABLE) { /* told of with the keys of `default` */
+        return strcmp(d->destination, "default") == 0 && config_text(d->config, setting_of(on))[0];
+    }
     return (permissions[p].kinds & d->kind) && (permissions[p].on != ON_KEY || d->kms_key[0]) &&
            (p != MAY_TAG || config_text(d->config, CFG_S3_TAGS)[0]);
 }

@@ -2,6 +2,7 @@
 """events_test BUILD_DIR - who is told of finished studies and refused instances hears it: once on a good day, in order, signed, without patient
 data; later, under the same id and with the same bytes, when he was away, slow, angry, or when the importer died between telling and noting it.
 Imports wait for nobody. And HealthImaging's events shorten the way to `imported` when looks at jobs are rare."""
+import base64
 import contextlib
 import json
 import os
@@ -10,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from harness import Installation, check, main, make_study, run_tool, same, say, until  # noqa: E402
+from harness import Installation, beside, check, main, make_study, run_tool, same, say, until  # noqa: E402
 from listener import Listener, Queue, valid  # noqa: E402
 from make_dicom import study_uid  # noqa: E402
 
@@ -20,12 +21,12 @@ SECRET = b'\x01\x02 a key of the tests'
 class Told(Installation):
     seed = 8800
 
-    def send(self, count, seed=None):
+    def send(self, count, seed=None, modality='CT'):
         """-> study UID; the same seed with a larger count: more images of the same study"""
         if seed is None:
-            Told.seed += 1
-            seed = Told.seed
-        paths = make_study(os.path.join(self.work, f'study{seed}.{count}'), count, 2000, seed)
+            self.seed += 1
+            seed = self.seed
+        paths = make_study(os.path.join(self.work, f'study{seed}.{count}'), count, 2000, seed, modality)
         code, output = run_tool('dcmsend', '--scan-directories', '127.0.0.1', str(self.port), os.path.dirname(paths[0]))
         same(code, 0, f'dcmsend ({output.strip()[-300:]})')
         return study_uid(seed)
@@ -62,12 +63,23 @@ def good_day(it, hook, queue):
     for word in (b'SYNTHETIC', b'SYN-1', b'SYN' + study[-6:].encode(), b'20260102'):
         check(all(word not in body for _, _, body in hook.seen), f'an event holds patient data: {word}')
     say('ok: a finished study, once, on both ways, without patient data')
-    it.send(4, Told.seed)
+    it.send(4, it.seed)
     until(lambda: len(hook.of(study)) == 2, 20, 'the late image is told')
     late = hook.of(study)[1]['study']
     same((late['revision'], late['instances']['imported'], late['instances']['duplicate']), (2, 4, 3), 'the second revision')
     it.delivered()
     say('ok: a late image makes a second revision')
+
+
+def elsewhere(it, hook):
+    """A destination where nothing is imported has its own events."""
+    study = it.send(2, modality='MR')
+    until(lambda: hook.of(study), 20, 'the study is told')
+    event, = hook.of(study)
+    same((event['destination'], event['study']['outcome'], event['study']['jobs']), ('archive', 'complete', []), 'the event of another destination')
+    same({k: v for k, v in event['study']['instances'].items() if v}, {'stored': 2}, 'its counts')
+    it.delivered()
+    say('ok: a study that is stored and not imported')
 
 
 def failures(it, hook, queue):
@@ -166,6 +178,8 @@ def hints(build):
         it.need_cloud()
         queue = Queue(it.aws_port, 'hints')
         it.configure(hints_sqs_queue_url=queue.url)
+        allowed = [s for s in json.loads(it.ctl('doctor', '--policy', '--json'))['credentials']['Statement'] if 'sqs:ReceiveMessage' in s['Action']]
+        same([s['Resource'] for s in allowed], [['arn:aws:sqs:us-east-1:123456789012:hints']], 'what the policy allows')
         it.start()
         event = {'version': '0', 'source': 'aws.medical-imaging', 'detail-type': 'Import Job Completed', 'detail': {'jobId': 'f' * 32, 'jobName': 'x', 'jobStatus': 'COMPLETED'}}
         for text in ('', '{', 'null', '[]', '"x"', '{"source": 1}', json.dumps(dict(event, detail=None)), json.dumps(dict(event, detail={'jobId': '../..'})),
@@ -186,28 +200,42 @@ def hints(build):
         say(f'ok: imported after {took:.1f} s with looks every 20 s; what is no event of ours does no harm')
 
 
-def test(build):
-    with Listener(SECRET) as hook, Told(build, 'events', {'batch_quiet_ms': 200, 'events_quiet_ms': 400, 'events_call_ms': 1000, 'import_poll_ms': 100},
+@contextlib.contextmanager
+def told(build, name):
+    with Listener(SECRET) as hook, Told(build, name, {'batch_quiet_ms': 200, 'events_quiet_ms': 400, 'events_call_ms': 1000, 'import_poll_ms': 100},
                                         aws_options=('--job-ms', '100', '--start-per-second', '20', '--queue', 'told.fifo')) as it:
         it.need_cloud()
         queue = Queue(it.aws_port, 'told.fifo')
-        import base64
+        it.sections = {'destination archive': {'for_modality': 'MR', 'destination_kind': 's3', 's3_prefix': 'archive'}}
         it.configure(events_webhook_url=hook.url, events_webhook_secret='whsec_' + base64.b64encode(SECRET).decode(), events_sqs_queue_url=queue.url)
         it.start()
-        good_day(it, hook, queue)
-        failures(it, hook, queue)
-        for words in (('away', 'NETWORK', 'itself'), (503, 'EVENT_LISTENER_BUSY', 'itself'), ('slow', 'TIMEOUT', 'itself'), (410, 'EVENT_LISTENER', 'a person')):
-            trouble(it, hook, *words)
-        refused_alone(it, hook)
-        killed(it, hook)
+        yield it, hook, queue
         same(hook.bad, [], 'requests that were not as docs/events.md says')
         for body in queue.take():
             valid(json.loads(body))
-        dropped(it, hook)
         it.stop()
         same(it.one('SELECT count(*) FROM outbox WHERE owner IS NOT NULL'), 0, 'claims of the outbox after SIGTERM')
         it.check_invariants()
-    hints(build)
+
+
+def good_and_bad(build):
+    with told(build, 'events') as (it, hook, queue):
+        good_day(it, hook, queue)
+        elsewhere(it, hook)
+        failures(it, hook, queue)
+        killed(it, hook)
+        dropped(it, hook)
+
+
+def troubles(build):
+    with told(build, 'events-trouble') as (it, hook, _):
+        for words in (('away', 'NETWORK', 'itself'), (503, 'EVENT_LISTENER_BUSY', 'itself'), ('slow', 'TIMEOUT', 'itself'), (410, 'EVENT_LISTENER', 'a person')):
+            trouble(it, hook, *words)
+        refused_alone(it, hook)
+
+
+def test(build):
+    beside(lambda: good_and_bad(build), lambda: troubles(build), lambda: hints(build))
 
 
 main(test)
