@@ -258,7 +258,7 @@ static inline int world_up(void **out)
     cloud.store_status = "ACTIVE";
     (void)snprintf(path, sizeof path, "%s/storescp.conf", w->f->home);
     FILE *conf = fopen(path, "w");
-    if (!conf || fputs("dicom_bucket = bucket\ndatastore_id = 0123456789abcdef0123456789abcdef\nimport_poll_ms = 50\n"
+    if (!conf || fputs("dicom_bucket = bucket\ndatastore_id = 0123456789abcdef0123456789abcdef\nimport_poll_ms = 10000\n"
                        "data_access_role_arn = arn:aws:iam::123456789012:role/r\n", conf) < 0 || fclose(conf) != 0) {
         return -1;
     }

@@ -12,11 +12,11 @@
 #include <cmocka.h>
 
 #include "common/dicom/scan.h"
-#include "common/runtime/runtime.h"
 #include "tests/unit/stored_file.h"
 
 #include <dirent.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <zlib.h>
 
 #define CT "1.2.840.10008.5.1.4.1.1.2"
@@ -522,9 +522,9 @@ static void shared_files(void **state)
             int fd = bytes_fd(&b);
             bytes_clear(&b);
             int64_t before_kb = memory_kb();
-            int64_t began = clock_mono_ms();
+            clock_t began = clock(); /* CPU time: others may have the machine meanwhile */
             int rc = dicom_scan_fd(fd, &s, &e);
-            int64_t took = clock_mono_ms() - began;
+            int64_t took = (int64_t)(clock() - began) * 1000 / CLOCKS_PER_SEC;
             if (took > 2000 || memory_kb() - before_kb > 4096) {
                 print_message("%s: %lld ms, %lld kB more\n", path, (long long)took, (long long)(memory_kb() - before_kb));
             }
