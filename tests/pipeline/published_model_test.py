@@ -86,7 +86,7 @@ def the_stages(build, models):
 
 def checker_can_fail(models, exchanges):
     """What is judged above is judged wrong when it is changed a little."""
-    start = next(x for x in exchanges if x.target.startswith('/startDICOMImportJob'))
+    start = next(x for x in exchanges if x.target.startswith('/startDICOMImportJob') and x.status == 200)
     put = next(x for x in exchanges if x.method == 'PUT' and '?' not in x.target)
     complete = next(x for x in exchanges if x.method == 'POST' and 'uploadId' in x.target)
     identity = next(x for x in exchanges if b'Action=' in x.body)
@@ -123,7 +123,7 @@ def test(build):
         os.mkdir(os.path.join(work, '.aws'))
         write(os.path.join(work, '.aws', 'config'), '[profile clinic]\nrole_arn = arn:aws:iam::123456789012:role/clinic\nsource_profile = base\nexternal_id = ward-7\n'
               f'duration_seconds = 900\n[profile base]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n')
-        with Aws(build, '--job-ms', '50') as aws, Recorder(aws.port) as recorder:
+        with Aws(build, '--job-ms', '50', '--start-per-second', '50') as aws, Recorder(aws.port) as recorder:
             options = {'s3_encryption': 'aws:kms', 's3_kms_key': 'alias/images', 's3_kms_context': '{"ward": "7"}', 's3_bucket_key': 'true', 's3_tags': 'site=north',
                        's3_expected_owner': '123456789012', 's3_storage_class': 'STANDARD_IA'}
             web = {'AWS_WEB_IDENTITY_TOKEN_FILE': os.path.join(work, 'token'), 'AWS_ROLE_ARN': 'arn:aws:iam::123456789012:role/pod'}
