@@ -5,6 +5,7 @@
  * Work that ended goes first, then jobs that run, then new ones, a step of each in turn, so that none starves the others.
  * A step is claimed, done and recorded; on SIGTERM the step in hand is finished and nothing else begun.
  */
+#include "common/aws/s3_options.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/worker/worker.h"
@@ -120,6 +121,7 @@ static int check_destination(const struct config *c, struct err *e)
     if (!is_served(c)) {
         return 0;
     }
+    struct s3_options options;
     const char *store = config_text(c, CFG_DATASTORE_ID);
     const char *role = config_text(c, CFG_DATA_ACCESS_ROLE_ARN);
     if (!config_text(c, CFG_DICOM_BUCKET)[0]) {
@@ -135,7 +137,7 @@ static int check_destination(const struct config *c, struct err *e)
         return err_set(e, ERR_CONFIG, 0, "data_access_role_arn is %s: set it in storescp.conf or in DATA_ACCESS_ROLE_ARN to the role that HealthImaging "
                        "takes, arn:aws:iam::<account>:role/<name>", role[0] ? "not the ARN of a role" : "not set");
     }
-    return 0;
+    return s3_options_read(c, &options, e);
 }
 
 static int check_settings(const struct config *c, struct err *e)

@@ -4,6 +4,7 @@
  * When a destination is away or refuses us it pauses and the status says so; its instances wait in the spool and are not charged (breaker.h); the others go
  * on. In between it also frees the claims of dead workers and checkpoints the database.
  */
+#include "common/aws/s3_options.h"
 #include "common/aws/stow.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
@@ -35,13 +36,15 @@ static void draining(void *ctx)
 
 static int check_destination(const struct config *c, struct err *e)
 {
+    struct s3_options options;
     if (config_destination_kind(c) == KIND_DICOMWEB) {
         return stow_check_settings(c, e);
     }
     if (!config_text(c, CFG_DICOM_BUCKET)[0]) {
         return err_set(e, ERR_CONFIG, 0, "dicom_bucket is not set: name the S3 bucket for the images in storescp.conf (or DICOM_BUCKET)");
     }
-    return keys_check(c, e);
+    int rc = keys_check(c, e);
+    return rc ? rc : s3_options_read(c, &options, e); /* again when the client is opened; but a reload with wrong ones must not get that far */
 }
 
 static int check_settings(const struct config *c, struct err *e)
