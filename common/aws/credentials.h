@@ -3,7 +3,7 @@
  *
  * Order (one table in credentials.c); the first that is configured counts:
  *   1. keys in the settings (storescp.conf, AWS_ACCESS_KEY_ID and its companions)
- *   2. web identity: AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, through STS
+ *   2. web identity: AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, through STS; passed over when storescp.conf names a profile
  *   3. the profile (aws_profile) in the SDKs' shared files: keys, role_arn with source_profile, credential_source or web_identity_token_file,
  *      credential_process. AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials "[name]", AWS_CONFIG_FILE or ~/.aws/config "[profile name]"
  *   4. container endpoint: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI

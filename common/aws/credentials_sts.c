@@ -17,8 +17,8 @@ int plan_web_identity(struct credentials_source *s, struct plan *out, struct err
     const char *file = environment("AWS_WEB_IDENTITY_TOKEN_FILE");
     const char *arn = environment("AWS_ROLE_ARN");
     const char *session = environment("AWS_ROLE_SESSION_NAME");
-    (void)s;
-    if (!file[0]) {
+    bool is_passed_over = strncmp(config_origin(s->config, CFG_AWS_PROFILE), "storescp.conf", 13) == 0; /* it says whose keys count, a destination's above all */
+    if (!file[0] || is_passed_over) {
         return 0; /* a role alone says nothing: other tools use that variable, too */
     }
     if (!arn[0]) {

@@ -4,6 +4,7 @@ no other and is named; it heals by itself. One that storescp.conf has lost is to
 is compared with ours."""
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 from harness import Installation, check, main, make_study, run_tool, same, say, until  # noqa: E402
@@ -16,7 +17,7 @@ class Hospital(Installation):
     """`default` and `archive` in one account (the harness's stand-in), `neuro` in another one with keys, bucket and data store of its own."""
 
     def __init__(self, build, other):
-        super().__init__(build, 'destinations', {'batch_quiet_ms': 500, 'spool_keep_imported_s': 3600},
+        super().__init__(build, 'destinations', {'batch_quiet_ms': 500, 'spool_keep_imported_s': 3600, 'drain_s': 2},
                          aws_options=('--job-ms', '200', '--bucket', 'the-archive'))
         self.sections = {'destination neuro': {
             'for_calling_ae': 'NEURO*, MR?', 'dicom_bucket': 'neuro-images', 'datastore_id': OTHER_STORE, 'endpoint_url': other,
@@ -69,6 +70,24 @@ def blocked_and_healed(it, aws):
     say('ok: blocked, the others go on, healed')
 
 
+def silent(it, aws):
+    """The other account swallows requests: transfers hang, and so do the importer's calls. The others hardly notice."""
+    aws.fault(*({'operation': name, 'action': 'hang', 'ms': 60000} for name in ('PutObject', 'StartDICOMImportJob', 'GetDICOMImportJob', 'ListObjectsV2')))
+    before = it.at('default')['imported']
+    it.send(it.study(11, 40, 'MR'), 'MR1')
+    until(lambda: it.at('neuro').get('validated') == 40, 10, 'they are judged')
+    begun = time.monotonic()
+    it.send(it.study(12, 60), 'CT2', 'STORESCP')
+    it.send(it.study(13, 5), 'CT2', 'ARCHIVE')
+    until(lambda: it.at('default')['imported'] == before + 60 and it.at('archive')['stored'] == 9, 20, 'the others go on')
+    took = time.monotonic() - begun
+    check(took < 10, f'the others took {took:.1f} s beside one that hangs')
+    aws.no_faults()
+    it.ctl('reload')  # transfers that hang end with the old worker, and not only with their time limit
+    until(lambda: it.at('neuro') == {'imported': 343}, 30, 'it goes on when the other account answers')
+    say(f'ok: silent; the others took {took:.1f} s')
+
+
 def lost_and_moved(it, aws):
     """Somebody takes the section away while images wait for it."""
     aws.kill()
@@ -80,10 +99,10 @@ def lost_and_moved(it, aws):
     until(lambda: [w for w in it.warnings() if 'no [destination neuro]' in w and 'move neuro NAME' in w], 15, 'status tells it')
     until(lambda: it.log_lines('destination_missing', 'destination=neuro'), 15, 'the log tells it')
     it.send(it.study(6, 2, 'MR'), 'MR2')  # new ones go where the rules say now
-    until(lambda: it.at('default').get('imported') == 14, 20, 'new ones go to default')
+    until(lambda: it.at('default').get('imported') == 74, 20, 'new ones go to default')
     it.ctl('move', 'neuro', 'nowhere', code=1)
     it.ctl('move', 'neuro', 'default')
-    until(lambda: it.at('default').get('imported') == 21, 20, 'what was moved is imported')
+    until(lambda: it.at('default').get('imported') == 81, 20, 'what was moved is imported')
     until(lambda: not it.warnings(), 15, 'no warning is left')
     same(it.one("SELECT count(*) FROM event WHERE code = 'MOVED' AND who LIKE 'person %' AND note = 'from destination neuro to default'"), 7, 'events of the move')
     it.sections['destination neuro'] = neuro
@@ -96,13 +115,14 @@ def test(build):
         with Hospital(build, f'http://127.0.0.1:{aws.port}') as it:
             it.need_cloud()
             blocked_and_healed(it, aws)
+            silent(it, aws)
             lost_and_moved(it, aws)
             it.stop()
             imported = [line for line in aws.log('imports.log') if line[6].startswith('neuro-images/')]
-            same((len(imported), len({line[-1] for line in imported})), (303, 303), 'imports by the other account, and of how many instances')
+            same((len(imported), len({line[-1] for line in imported})), (343, 343), 'imports by the other account, and of how many instances')
             same(it.one('SELECT count(*) FROM import_job WHERE datastoreId = ?', OTHER_STORE), len(os.listdir(os.path.join(aws.data, 'jobs'))), 'jobs of the other data store')
             here = [line[1] for line in it.aws_log('puts.log')]
-            same(len([key for key in here if 'storescp-results' not in key]), 12 + 4 + 2 + 7, 'objects in the first account')
+            same(len([key for key in here if 'storescp-results' not in key]), 12 + 4 + 60 + 5 + 2 + 7, 'objects in the first account')
             it.check_log()
 
 

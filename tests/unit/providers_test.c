@@ -359,6 +359,19 @@ static void web_identity(void **unused)
     credentials_refused(f.source, "ONE");
     expect(&f, ERR_AWS_DENIED, "AccessDenied");
     close_source(&f);
+    /* a destination that names a profile means that one */
+    (void)file("storescp.conf", "[destination other]\naws_profile = other\n");
+    (void)file("credentials", "[other]\naws_access_key_id = OTHER\naws_secret_access_key = SECRET\n");
+    open_source(&f);
+    struct aws_site site;
+    const struct config *other = config_destination_named(f.config, "other");
+    credentials_close(&f.source);
+    assert_int_equal(aws_site_choose(other, &site, &f.e), 0);
+    assert_int_equal(credentials_open(&f.source, other, &site, &f.e), 0);
+    expect(&f, 0, "OTHER");
+    close_source(&f);
+    (void)file("storescp.conf", NULL);
+    (void)file("credentials", NULL);
     stop_serving();
     static const struct answer wrong[] = {{ANSWER, "HTTP/1.1 200 OK\r\n\r\n<a><Credentials><AccessKeyId>A</AccessKeyId>", 0},
                                           {ANSWER, "HTTP/1.1 200 OK\r\n\r\n<!DOCTYPE a [<!ENTITY b \"c\">]><a/>", 0}, {ANSWER, missing_404, 0}};
