@@ -137,7 +137,7 @@ static void look_for_trouble(struct picture *p, const struct request *q)
         char clean[200];
         if (strncmp(status, "waiting", 7) == 0) {
             warn_of_waiting(p, q, p->living[i].name, status);
-        } else if (strncmp(status, "pressed", 7) == 0) {
+        } else if (strncmp(status, "pressed", 7) == 0 || strncmp(status, "ready, but", 10) == 0) {
             warn(p, "%s is %s", p->living[i].name, text_printable(status, clean, sizeof clean));
         }
     }

@@ -53,7 +53,11 @@ static void status_text(const struct process *p, char *out, size_t size)
         }
     }
     if (p->orphan.name[0] && used + 1 < size) {
-        (void)snprintf(out + used, size - used, "%s[%s] %s: %s", used ? "; " : "waiting: ", p->orphan.name, err_name(ERR_CONFIG), p->orphan.text);
+        used += (size_t)snprintf(out + used, size - used, "%s[%s] %s: %s", used ? "; " : "waiting: ", p->orphan.name, err_name(ERR_CONFIG), p->orphan.text);
+    }
+    const struct gate *hints = &p->outside.hints_gate;
+    if (used == 0 && (gate_is_alarmed(hints) || hints->failures >= WAITING_AFTER)) { /* imports go on without them */
+        (void)snprintf(out, size, "ready, but without hints: %s: %.200s", err_name(hints->why.code), hints->why.text);
     }
 }
 
