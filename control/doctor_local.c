@@ -1,4 +1,5 @@
 /* doctor_local - this machine: settings, disk, database, stages, certificates. See doctor.h. */
+#include "common/aws/sqs.h"
 #include "common/dicom/tls.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
@@ -267,6 +268,38 @@ static void check_certificates(struct doctor *d, struct finding *f)
     finding_set(f, rc == 0 ? FOUND_FINE : FOUND_FAILED, rc == 0 ? "tls_certificate holds for %lld days" : "tls_certificate cannot be read", days);
 }
 
+/* Queues, webhook and table: a question would already be a message, or take one away. */
+static void check_events(struct doctor *d, struct finding *f)
+{
+    static const enum config_key queues[] = {CFG_EVENTS_SQS_QUEUE_URL, CFG_HINTS_SQS_QUEUE_URL};
+    static const enum config_key all[] = {CFG_EVENTS_SQS_QUEUE_URL, CFG_HINTS_SQS_QUEUE_URL, CFG_EVENTS_WEBHOOK_URL, CFG_DYNAMODB_TABLE};
+    const struct config *c = d->q->config;
+    char set[200] = "";
+    struct aws_site site;
+    struct err e = {0};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        size_t used = strlen(set);
+        if (config_text(c, all[i])[0]) {
+            (void)snprintf(set + used, sizeof set - used, "%s%s", used ? ", " : "", config_describe(all[i])->name);
+        }
+    }
+    for (size_t i = 0; i < 2; i++) {
+        const char *url = config_text(c, queues[i]);
+        bool known = url[0] && aws_site_choose(c, &site, &e) == 0;
+        if (url[0] && sqs_url_check(config_describe(queues[i])->name, url, known ? site.region : NULL, &e) != 0) {
+            finding_set(f, FOUND_FAILED, "%s", e.text);
+            finding_advise(f, "take the URL of the queue as the SQS console shows it, of a queue in aws_region");
+            return;
+        }
+    }
+    if (!set[0]) {
+        finding_set(f, FOUND_FINE, "no listener is set");
+        return;
+    }
+    finding_set(f, FOUND_NOT_CHECKED, "only an event shows whether these listeners can be reached: %s", set);
+    finding_advise(f, "`storescpctl doctor --policy` has their permissions; `storescpctl status` says when something could not be told");
+}
+
 const struct check doctor_local_checks[] = {
     {"settings", OF_ANY, 0, check_settings},
     {"secrets", OF_ANY, 0, check_secrets},
@@ -277,5 +310,6 @@ const struct check doctor_local_checks[] = {
     {"stages", OF_ANY, 0, check_stages},
     {"port", OF_ANY, 0, check_ports},
     {"certificates", OF_ANY, 0, check_certificates},
+    {"events", OF_ANY, 0, check_events},
     {NULL, 0, 0, NULL},
 };

@@ -270,6 +270,19 @@ def destinations(p):
     p.settings()
 
 
+def listeners(p):
+    it = p.it
+    p.settings(events_sqs_queue_url='https://sqs.eu-west-1.amazonaws.com/123456789012/told')
+    p.only('events', 'failed', 'events_sqs_queue_url', 'aws_region')
+    p.settings(events_sqs_queue_url='https://sqs.us-east-1.amazonaws.com/123456789012/told', dynamodb_table='Jobs')
+    p.only('events', 'not_checked', 'events_sqs_queue_url, dynamodb_table')
+    policy = json.loads(it.ctl('doctor', '--policy', '--json'))['credentials']['Statement']
+    pairs = [(s['Action'], s['Resource']) for s in policy]
+    check((['sqs:SendMessage'], ['arn:aws:sqs:us-east-1:123456789012:told']) in pairs and
+          (['dynamodb:UpdateItem'], ['arn:aws:dynamodb:us-east-1:123456789012:table/Jobs']) in pairs, f'{pairs}')
+    p.settings()
+
+
 def imaging(p):
     it = p.it
     p.denied('GetDatastore', 'datastore', 'failed', 'medical-imaging:GetDatastore')
@@ -346,7 +359,7 @@ def test(build):
         it.need_cloud()
         it.start_aws()
         p = Patient(it)
-        for part in (healthy, settings_and_local, reach_clock_and_keys, buckets, options, destinations, imaging, running):
+        for part in (healthy, settings_and_local, reach_clock_and_keys, buckets, options, destinations, listeners, imaging, running):
             part(p)
             say(f'{part.__name__}: ok')
 
