@@ -150,7 +150,7 @@ static struct doctor at(const struct request *q, const struct config *config)
     static const unsigned kinds[] = {[KIND_HEALTHIMAGING] = OF_IMAGING, [KIND_S3] = OF_S3, [KIND_DICOMWEB] = OF_DICOMWEB};
     struct doctor d = {.q = q, .config = config, .destination = config_destination_name(config), .kind = kinds[config_destination_kind(config)]};
     struct err e = {0};
-    if (d.kind != OF_DICOMWEB && aws_site_choose(config, &d.site, &e) != 0) { /* the first check tells why */
+    if ((d.kind != OF_DICOMWEB || stow_counts_repeats(config)) && aws_site_choose(config, &d.site, &e) != 0) { /* the first check tells why */
         (void)snprintf(d.site.region, sizeof d.site.region, "%s", config_text(config, CFG_AWS_REGION));
     }
     return d;

@@ -18,6 +18,7 @@
 #include "common/aws/inspect.h"
 #include "common/aws/s3.h"
 #include "common/aws/site.h"
+#include "common/aws/stow.h"
 #include "control/control.h"
 
 #include <jansson.h>
@@ -27,7 +28,7 @@ enum found { FOUND_FINE, FOUND_WARNING, FOUND_FAILED, FOUND_NOT_CHECKED };
 /* What the credentials, or the role, must be allowed. Rows of the table in doctor_policy.c. */
 enum permission {
     MAY_LIST, MAY_PUT, MAY_TAG, MAY_GET, MAY_DELETE, MAY_LIST_PARTS, MAY_ABORT, MAY_GET_RESULTS, MAY_SEE_ENCRYPTION, MAY_USE_KEY,
-    MAY_START_JOB, MAY_GET_JOB, MAY_LIST_JOBS, MAY_GET_DATASTORE, MAY_PASS_ROLE, MAY_SEND_EVENTS, MAY_TAKE_HINTS, MAY_WRITE_TABLE,
+    MAY_START_JOB, MAY_GET_JOB, MAY_LIST_JOBS, MAY_GET_DATASTORE, MAY_PASS_ROLE, MAY_STORE, MAY_SEARCH, MAY_SEND_EVENTS, MAY_TAKE_HINTS, MAY_WRITE_TABLE,
     ROLE_MAY_LIST, ROLE_MAY_GET, ROLE_MAY_PUT, ROLE_MAY_USE_KEY,
     PERMISSION_COUNT,
     NO_PERMISSION = PERMISSION_COUNT

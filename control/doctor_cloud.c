@@ -1,5 +1,4 @@
 /* doctor_cloud - endpoints, clock, credentials, and who they are. See doctor.h. */
-#include "common/aws/stow.h"
 #include "control/doctor.h"
 
 #include <stdlib.h>

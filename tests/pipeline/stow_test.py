@@ -36,6 +36,8 @@ def is_stored(it):
     location = it.one("SELECT location FROM instance WHERE state = 'stored' LIMIT 1")
     check(re.fullmatch(rf'http://127\.0\.0\.1:{it.aws_port}/datastore/\w+/studies/[0-9.]+/series/[0-9.]+/instances/[0-9.]+', location), f'location: {location}')
     same(it.one('SELECT count(*) FROM batch'), 0, 'batches')
+    policy = it.ctl('doctor', '--policy')
+    check('medical-imaging:StoreDICOM' in policy and 's3:' not in policy, f'storescpctl doctor --policy: {policy}')
     why = it.ctl('why', it.one('SELECT id FROM instance LIMIT 1'))
     check(' stored' in why, f'storescpctl why: {why}')
 
