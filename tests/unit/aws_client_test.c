@@ -151,6 +151,9 @@ static void answers_and_their_meaning(void **unused)
         const char *text; /* stands in the error */
     } cases[] = {
         {{ANSWER, "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nx-amz-checksum-crc32c: AAAAAA==\r\n\r\n", 0}, ERR_AWS_CHECKSUM, "AAAAAA=="},
+        /* not S3, although it says 200: a proxy's page */
+        {{ANSWER, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>please accept our terms</html>", 0}, ERR_NETWORK, "a proxy in between?"},
+        {{ANSWER, "HTTP/1.1 200 OK\r\nETag: \"page\"\r\n\r\n<html>", 0}, ERR_NETWORK, "a proxy in between?"},
         {{ANSWER, "HTTP/1.1 503 Slow Down\r\nx-amz-request-id: R9\r\n\r\n<Error><Code>SlowDown</Code><Message>Reduce</Message></Error>", 0},
          ERR_AWS_THROTTLED, "503 SlowDown: Reduce (request R9)"},
         {{ANSWER, "HTTP/1.1 400 Bad Request\r\n\r\n<Error><Code>BadDigest</Code></Error>", 0}, ERR_AWS_CHECKSUM, "BadDigest"},
