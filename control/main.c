@@ -205,7 +205,7 @@ int main(int argc, char **argv)
     q.home = config_home(q.config);
     process_shield(config_bool(q.config, CFG_CORE_DUMPS));
     if (c->run != command_config && c->run != command_doctor && c->run != command_rebuild) {
-        config_forget_secrets(q.config, SECRETS_RECEIVER); /* `up` lives long, and gives the environment on as it is */
+        config_forget_secrets(q.config, c->run == command_up ? SECRETS_NONE : SECRETS_RECEIVER); /* it lives long; the environment it gives on as it is */
     }
     code = c->run(&q);
     if (fflush(stdout) != 0) {
