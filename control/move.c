@@ -27,7 +27,9 @@ int command_move(struct request *q)
     if (rc != 0) {
         return complain("%s", e.text);
     }
-    (void)printf("%lld instances go to %s now\n", (long long)count, to);
+    if (count > 0) {
+        (void)printf("%lld instances go to %s now\n", (long long)count, to);
+    }
     if (left > 0) {
         return complain("%lld are left at %.40s: in a worker's hand or in an import job. Those in hand: once more; a job is followed when [destination %.40s] is there",
                         (long long)left, from, from);
