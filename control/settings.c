@@ -1,4 +1,6 @@
 /* settings - `config`: every setting, its effective value, where that comes from, and what is wrong in words. */
+#include "common/aws/s3_key.h"
+#include "common/aws/s3_options.h"
 #include "common/aws/site.h"
 #include "control/control.h"
 
@@ -83,6 +85,21 @@ static void region_look_at(const struct config *d, void (*say)(void *ctx, bool s
     say(ctx, false, sentence);
 }
 
+/* What is asked of S3, as the uploader will read it. */
+static void s3_look_at(const struct config *d, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
+{
+    struct s3_options options;
+    char words[CONFIG_DESTINATION_SIZE + 20];
+    for (int i = 0; i < 2; i++) {
+        struct err e = {0};
+        char sentence[sizeof e.text + 100];
+        if ((i == 0 ? s3_key_settings(d, &e) : s3_options_read(d, &options, &e)) != 0) {
+            (void)snprintf(sentence, sizeof sentence, "%s%s", config_destination_words(d, words, sizeof words), e.text);
+            say(ctx, true, sentence);
+        }
+    }
+}
+
 /* What AWS needs and nobody has set. No mistake: a receiver may stand before there is an account; but a person wants to know. */
 static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
 {
@@ -106,6 +123,7 @@ static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool 
             }
         }
         if (to != KIND_DICOMWEB) {
+            s3_look_at(d, say, ctx);
             region_look_at(d, say, ctx);
         }
         if (n > 0 && !config_text(d, CFG_FOR_CALLING_AE)[0] && !config_text(d, CFG_FOR_CALLED_AE)[0] && !config_text(d, CFG_FOR_MODALITY)[0]) {

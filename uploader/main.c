@@ -4,6 +4,7 @@
  * When a destination is away or refuses us it pauses and the status says so; its instances wait in the spool and are not charged (breaker.h); the others go
  * on. In between it also frees the claims of dead workers and checkpoints the database.
  */
+#include "common/aws/s3_key.h"
 #include "common/aws/s3_options.h"
 #include "common/aws/stow.h"
 #include "common/runtime/log.h"
@@ -43,7 +44,7 @@ static int check_destination(const struct config *c, struct err *e)
     if (!config_text(c, CFG_DICOM_BUCKET)[0]) {
         return err_set(e, ERR_CONFIG, 0, "dicom_bucket is not set: name the S3 bucket for the images in storescp.conf (or DICOM_BUCKET)");
     }
-    int rc = keys_check(c, e);
+    int rc = s3_key_settings(c, e);
     return rc ? rc : s3_options_read(c, &options, e); /* again when the client is opened; but a reload with wrong ones must not get that far */
 }
 

@@ -155,3 +155,41 @@ size_t s3_key_folder(const char *key, const char *batch)
     }
     return 0;
 }
+
+/* ---- settings ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Keys hold nothing but [A-Za-z0-9._/-]: HealthImaging's result files name them, and nobody has promised how they escape others. */
+static int check_prefix(const struct config *c, struct err *e)
+{
+    const char *prefix = config_text(c, CFG_S3_PREFIX);
+    size_t length = strlen(prefix);
+    if (strspn(prefix, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-") != length || prefix[0] == '/' ||
+        prefix[length - 1] == '/' || strstr(prefix, "//") || strstr(prefix, "..")) {
+        return err_set(e, ERR_CONFIG, 0, "s3_prefix (%s): \"%.60s\" may hold A-Z a-z 0-9 . _ - and single slashes between", config_origin(c, CFG_S3_PREFIX),
+                       prefix);
+    }
+    return 0;
+}
+
+static bool is_imported(const struct config *c)
+{
+    return strcmp(config_text(c, CFG_DESTINATION_KIND), "healthimaging") == 0;
+}
+
+/* The preset is for batches; where there are none, an image lies in its study's folder. */
+const char *s3_key_template(const struct config *c)
+{
+    const char *template = config_text(c, CFG_S3_KEY_TEMPLATE);
+    bool is_preset = strcmp(template, config_describe(CFG_S3_KEY_TEMPLATE)->preset) == 0;
+    return is_preset && !is_imported(c) ? "{prefix}/{study}/{id}.dcm" : template;
+}
+
+int s3_key_settings(const struct config *config, struct err *e)
+{
+    struct err why = {0};
+    int rc = check_prefix(config, e);
+    if (rc == 0 && s3_key_check(s3_key_template(config), is_imported(config), config_bool(config, CFG_S3_IF_NONE_MATCH), &why) != 0) {
+        rc = err_set(e, ERR_CONFIG, 0, "s3_key_template (%s): %s", config_origin(config, CFG_S3_KEY_TEMPLATE), why.text);
+    }
+    return rc;
+}

@@ -12,6 +12,7 @@
 #ifndef STORESCP_AWS_S3_KEY_H
 #define STORESCP_AWS_S3_KEY_H
 
+#include "common/runtime/config.h"
 #include "common/runtime/err.h"
 
 #include <stdbool.h>
@@ -37,5 +38,10 @@ int s3_key_make(const char *template, const struct s3_key_values *values, char o
 bool s3_key_beside(const char *key, const char *id, char out[S3_KEY_SIZE]);
 /* The length of the batch's folder in a key of it, "<prefix>/<batch>/"; 0 if it does not lie in one. */
 size_t s3_key_folder(const char *key, const char *batch);
+
+/* The template of a destination: the setting, or where nothing is imported and nobody has set one, {prefix}/{study}/{id}.dcm. */
+const char *s3_key_template(const struct config *c);
+/* s3_prefix and s3_key_template of a destination: ERR_CONFIG with a sentence that names the setting and where it was set. */
+int s3_key_settings(const struct config *config, struct err *e);
 
 #endif

@@ -180,6 +180,8 @@ def wrong_settings(it):
         code, output = run_tool(it.program('storescp-uploader'), '--home', it.home)
         same(code, 78, f'exit code with {setting} = {value}')
         check(setting in output and words in output, f'the sentence names {setting} and says {words!r}: {output}')
+        code, output = run_tool(it.program('storescpctl'), '--home', it.home, 'config')
+        check(code != 0 and f'storescpctl: {setting} (' in output and words in output, f'storescpctl config says it, too ({code}): {output[-600:]}')
         del it.settings[setting]
     say('wrong settings: exit code 78 and a sentence')
 

@@ -137,7 +137,7 @@ static void one_folder_for_a_batch(void **unused)
     struct state_instance claim;
     assert_non_null(mkdtemp(home));
     assert_int_equal(config_load(&config, home, &e), 0);
-    assert_int_equal(keys_check(config, &e), 0);
+    assert_int_equal(s3_key_settings(config, &e), 0);
     memset(&claim, 0, sizeof claim);
     (void)snprintf(claim.batch, sizeof claim.batch, "%s", BATCH);
     (void)snprintf(claim.r.id, sizeof claim.r.id, "%s", ID);
@@ -150,7 +150,7 @@ static void one_folder_for_a_batch(void **unused)
     assert_int_equal(setenv("STORESCP_DESTINATION_KIND", "s3", 1), 0);
     assert_int_equal(config_load(&config, home, &e), 0);
     assert_int_equal(unsetenv("STORESCP_DESTINATION_KIND"), 0);
-    assert_int_equal(keys_check(config, &e), 0);
+    assert_int_equal(s3_key_settings(config, &e), 0);
     claim.batch[0] = '\0';
     (void)snprintf(claim.study_uid, sizeof claim.study_uid, "1.2.3");
     assert_int_equal(keys_make(config, &claim, "", key, &e), 0);
