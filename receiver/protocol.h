@@ -37,6 +37,7 @@ struct packet {
     char association[27];
     char peer[64];
     struct spool_meta meta; /* STORED */
+    bool is_high;           /* STORED: the request had priority HIGH */
     int64_t begun_ms;       /* STORED: when the request came (monotonic) */
     int64_t association_began_ms; /* ENDED (wall clock) */
     int stored, refused;    /* ENDED */

@@ -40,6 +40,7 @@ enum {
 
 struct scp_store { /* one C-STORE request; texts live during the callbacks of this store only */
     const char *sop_class_uid, *sop_instance_uid, *transfer_syntax_uid;
+    int is_high; /* its priority (0000,0700) is HIGH */
 };
 
 /* User identity (PS3.7 D.3.3.7). The secondary field of type 2 is the passcode in the clear: never logged, never kept. */

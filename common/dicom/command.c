@@ -69,6 +69,9 @@ int command_parse(const unsigned char *bytes, size_t count, struct command *out,
             c.message_id = (uint16_t)u16(value);
             has_id = true;
             break;
+        case 0x0700:
+            c.priority = length == 2 ? (uint16_t)u16(value) : 0; /* nobody is refused for that */
+            break;
         case 0x0800:
             c.has_data_set = u16(value) != 0x0101;
             has_type = true;

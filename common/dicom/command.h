@@ -16,6 +16,7 @@
 enum { COMMAND_BYTES_MAX = 8192, COMMAND_UID_SIZE = 72, COMMAND_RESPONSE_MAX = 512 };
 
 enum {
+    COMMAND_PRIORITY_HIGH = 0x0001, /* PS3.7 section 9.3.1.1 */
     COMMAND_C_STORE_RQ = 0x0001,
     COMMAND_C_ECHO_RQ = 0x0030,
     COMMAND_N_EVENT_REPORT_RQ = 0x0100,
@@ -28,6 +29,7 @@ struct command {
     uint16_t field, message_id;
     uint16_t status;                       /* of a response; 0 when absent */
     uint16_t action_type;                  /* of an N-ACTION; 0 when absent */
+    uint16_t priority;                     /* (0000,0700) of a C-STORE: COMMAND_PRIORITY_HIGH, or something else; 0, medium, when absent or odd */
     bool has_data_set;                     /* (0000,0800) is not 0101H */
     bool uid_unusable;                     /* longer than we keep, or with bytes that are no printable ASCII */
     char sop_class_uid[COMMAND_UID_SIZE];  /* affected or requested; without padding; "" when absent */

@@ -294,7 +294,8 @@ static enum ending store(struct reader *r, const struct command *request)
 {
     const struct message_link *l = r->link;
     const struct message_context *context = &l->contexts[r->context];
-    struct scp_store told = {request->sop_class_uid, request->sop_instance_uid, context->transfer_syntax};
+    struct scp_store told = {request->sop_class_uid, request->sop_instance_uid, context->transfer_syntax,
+                             request->priority == COMMAND_PRIORITY_HIGH};
     char comment[65] = "";
     uint16_t status = 0;
     bool keep = false;

@@ -144,6 +144,8 @@
     X(CFG_URGENT, "urgent", "", BOOL, "false", 0, 0, "",                                                               \
       "in a section: its images are uploaded and imported before others, and their batches close after "               \
       "batch_urgent_quiet_ms")                                                                                         \
+    X(CFG_URGENT_BY_PRIORITY, "urgent_by_priority", "", BOOL, "false", 0, 0, "",                                       \
+      "an image whose C-STORE has priority HIGH (0000,0700) is urgent; off, because some senders give it to all")      \
     X(CFG_PRIORITY, "priority", "", BOOL, "false", 0, 0, "",                                                           \
       "these senders may use the associations of priority_reserve, and their images are taken without delay, whatever " \
       "the backlog, until only spool_free_mb less priority_reserve_mb is free")                                                                                   \
@@ -346,6 +348,7 @@
     X(CFG_SUCCESS_WAIT_S)                                                                                              \
     X(CFG_SUCCESS_TIMEOUT)                                                                                             \
     X(CFG_URGENT)                                                                                                      \
+    X(CFG_URGENT_BY_PRIORITY)                                                                                          \
     X(CFG_PRIORITY)                                                                                                    \
     X(CFG_ASSOCIATION_INSTANCES)                                                                                       \
     X(CFG_ASSOCIATION_MB)                                                                                              \

@@ -46,12 +46,12 @@ static int add_one(struct state *s, const struct state_received *r, int64_t now,
     int added = 0;
     int rc = state_run(s, &added, e,
                        "INSERT INTO instance (id, state, association, peer, calling_ae, called_ae, sop_class_uid, sop_instance_uid,"
-                       " transfer_syntax_uid, file_bytes, data_bytes, file_crc32c, data_crc32c, received_ms, changed_ms, wait_until_ms) "
-                       "VALUES (?1, 'received', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, nullif(?15, 0)) "
+                       " transfer_syntax_uid, file_bytes, data_bytes, file_crc32c, data_crc32c, received_ms, changed_ms, wait_until_ms, urgent) "
+                       "VALUES (?1, 'received', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, nullif(?15, 0), ?16) "
                        "ON CONFLICT (id) DO NOTHING",
-                       "teeeetttiiiiiii", r->id, r->association, r->peer, r->calling_ae, r->called_ae, r->sop_class_uid,
+                       "teeeetttiiiiiiii", r->id, r->association, r->peer, r->calling_ae, r->called_ae, r->sop_class_uid,
                        r->sop_instance_uid, r->transfer_syntax_uid, r->file_bytes, r->data_bytes, (int64_t)r->file_crc32c,
-                       (int64_t)r->data_crc32c, r->received_ms, now, r->wait_until_ms);
+                       (int64_t)r->data_crc32c, r->received_ms, now, r->wait_until_ms, (int64_t)r->urgent);
     if (rc != 0 || added == 0) {
         return rc;
     }
@@ -405,7 +405,7 @@ static int end_validation(struct state *s, struct state_validation *v, const str
         char batch[STATE_ID_SIZE];
         v->verdict = VERDICT_VALIDATED;
         rc = state_move(s, c->r.id, c->token, "received", "validated", now, NULL, NULL, e);
-        rc = rc == 0 && v->urgent ? state_urge_instance(s, c->r.id, now, e) : rc;
+        rc = rc ? rc : state_urge_instance(s, c->r.id, v->urgent, now, e);
         if (rc == 0 && v->without_batch) {
             rc = state_leave_batch(s, c->r.id, e);
         } else if (rc == 0) {

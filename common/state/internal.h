@@ -88,8 +88,8 @@ int state_take_start(struct state *s, const char *datastore_id, const struct sta
                      int64_t *wait_ms, struct err *e);
 /* What is urgent counts as due that much longer: it goes before others, and nobody who has waited longer than that starves. */
 enum { STATE_URGENT_AHEAD_MS = 3600000 };
-/* A received instance that is just becoming 'validated' is urgent; before state_assign_batch(). Inside a transaction. */
-int state_urge_instance(struct state *s, const char *id, int64_t now_ms, struct err *e);
+/* A received instance that is just becoming 'validated' is urgent, or was received as such; before state_assign_batch(). Inside a transaction. */
+int state_urge_instance(struct state *s, const char *id, bool urgent, int64_t now_ms, struct err *e);
 /* The batch is urgent if the instance, which was just put into it, is. Inside a transaction. */
 int state_urge_batch(struct state *s, const char *id, const char *batch, struct err *e);
 /* What becomes of the instances that a failed job left; see split.c. */

@@ -55,6 +55,7 @@ struct state_received {
     uint32_t file_crc32c, data_crc32c;
     int64_t received_ms; /* when the last byte had come */
     int64_t wait_until_ms; /* its sender waits that long for the import; 0: it does not. Only written, never read back */
+    bool urgent;           /* known at reception already. Only written, never read back: state_validated() keeps it */
 };
 struct state_association { /* one that has ended */
     char id[STATE_ID_SIZE], peer[64], calling_ae[20], called_ae[20], outcome[160], tls[400], user_name[65];
@@ -139,7 +140,7 @@ struct state_validation {
     char refuse_text[320];
     char compared_with[STATE_ID_SIZE]; /* the twin of the same size and CRC32C whose bytes the caller compared, or "" */
     bool content_differs;              /* the bytes are different although CRC32C agrees */
-    bool urgent;                       /* uploaded and imported before others; its batch closes soon */
+    bool urgent;                       /* or was received as such: uploaded and imported before others; its batch closes soon */
     enum state_verdict verdict; /* out */
     bool fenced;                /* out: the claim was lost, nothing was done */
 };

@@ -1,5 +1,6 @@
 /*
- * urgent - studies that do not wait: of senders with `urgent` in their section, and those for which a person pressed `close`. Their batches close after a
+ * urgent - studies that do not wait: of senders with `urgent` in their section, images that came with
+ * DIMSE priority HIGH where `urgent_by_priority` says so, and those for which a person pressed `close`. Their batches close after a
  * short quiet time; their uploads and starts go before others, as if they had been due STATE_URGENT_AHEAD_MS longer (docs/states.md).
  */
 #include "common/runtime/runtime.h"
@@ -7,9 +8,10 @@
 
 enum { CLOSE_MAX = 64 };
 
-int state_urge_instance(struct state *s, const char *id, int64_t now_ms, struct err *e)
+int state_urge_instance(struct state *s, const char *id, bool urgent, int64_t now_ms, struct err *e)
 {
-    return state_run(s, NULL, e, "UPDATE instance SET urgent = 1, next_attempt_ms = ?2 WHERE id = ?1", "ti", id, now_ms - STATE_URGENT_AHEAD_MS);
+    return state_run(s, NULL, e, "UPDATE instance SET urgent = 1, next_attempt_ms = ?2 WHERE id = ?1 AND (urgent = 1 OR ?3)", "tii", id,
+                     now_ms - STATE_URGENT_AHEAD_MS, (int64_t)urgent);
 }
 
 int state_urge_batch(struct state *s, const char *id, const char *batch, struct err *e)

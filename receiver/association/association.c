@@ -38,6 +38,7 @@ struct association {
     struct spool_writer *writer;
     struct err failed; /* the first trouble of this store */
     int64_t written, begun_ms;
+    bool is_high; /* this store has priority HIGH */
     struct limits limits;
     struct scp_config scp;
     int fd; /* of the peer; the adapter's */
@@ -113,6 +114,7 @@ static uint16_t on_store_begin(void *ctx, const struct scp_store *store, char co
     memset(&a->failed, 0, sizeof a->failed);
     a->written = 0;
     a->begun_ms = clock_mono_ms();
+    a->is_high = store->is_high != 0;
     id_new(meta.id);
     (void)snprintf(meta.sop_class_uid, sizeof meta.sop_class_uid, "%s", store->sop_class_uid);
     (void)snprintf(meta.sop_instance_uid, sizeof meta.sop_instance_uid, "%s", store->sop_instance_uid);
@@ -173,6 +175,7 @@ static bool ask_recorder(struct association *a, const struct spool_meta *meta, s
     p.kind = PACKET_STORED;
     p.meta = *meta;
     p.begun_ms = a->begun_ms;
+    p.is_high = a->is_high;
     ssize_t n;
     do {
         n = send(a->channel, &p, sizeof p, MSG_NOSIGNAL);

@@ -148,6 +148,7 @@ static void read_process(struct recorder *r, struct process *p, struct group *g)
         recorder_fill_row(row, &packet.meta);
         (void)snprintf(row->association, sizeof row->association, "%s", packet.association);
         (void)snprintf(row->peer, sizeof row->peer, "%s", packet.peer);
+        row->urgent = packet.is_high && config_bool_for(r->pool.config, config_for_ae(r->pool.config, row->calling_ae), CFG_URGENT_BY_PRIORITY);
         (void)waiting_point(r->pool.config, row);
         flight_ends(&r->pool, p);
         g->from[g->count] = p;

@@ -136,14 +136,14 @@ class Association:
         self._command(context, [(2, VERIFICATION.encode()), (0x100, b'\x30\0'), (0x110, struct.pack('<H', self.message)), (0x800, b'\1\1')])
         return self._status()
 
-    def store(self, part10, pdv_bytes=None):
-        """-> C-STORE status; 0 means that the peer promised to keep it."""
+    def store(self, part10, pdv_bytes=None, priority=0):
+        """-> C-STORE status; 0 means that the peer promised to keep it. priority: 0 medium, 1 high, 2 low."""
         context = self.accepted.get((part10.sop_class, part10.syntax))
         if context is None:
             raise Refused(f'presentation context refused: {part10.sop_class} {part10.syntax}')
         self.message = self.message % 65535 + 1
         self._command(context, [(2, part10.sop_class.encode('latin1')), (0x100, b'\1\0'), (0x110, struct.pack('<H', self.message)),
-                                (0x700, b'\0\0'), (0x800, b'\1\0'), (0x1000, part10.sop_instance.encode('latin1'))])
+                                (0x700, struct.pack('<H', priority)), (0x800, b'\1\0'), (0x1000, part10.sop_instance.encode('latin1'))])
         room = min(pdv_bytes or self.maximum - 6, self.maximum - 6)
         for p in range(0, max(1, len(part10.data)), room):
             piece = part10.data[p:p + room]

@@ -7,6 +7,7 @@ import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import scu  # noqa: E402
 from harness import Installation, check, main, make_study, run_tool, same, say, until  # noqa: E402
 
 
@@ -72,6 +73,7 @@ def urgent_studies(build):
     """An emergency room's study does not wait for the end of others; what a person presses `close` for does not, either."""
     with Clinic(build, 'jobs-urgent', {'batch_quiet_ms': 600000, 'batch_urgent_quiet_ms': 300}) as it:
         it.sections['ae ER*'] = {'urgent': 'true'}
+        it.sections['ae TESTSCU'] = {'urgent_by_priority': 'true'}
         it.configure()
         it.start()
         plain = it.send(2)
@@ -85,6 +87,15 @@ def urgent_studies(build):
         check('1 batch is closed' in it.ctl('close', study), 'what `close` answers')
         it.settle(4)
         it.ctl('close', study, code=1)
+        paths = make_study(os.path.join(it.work, 'priorities'), 3, 2000, 7500)
+        for priority, path in enumerate(paths):  # medium, high, low: the one that is high takes the others of its study along
+            part10 = scu.read_part10(path)
+            association = scu.Association('127.0.0.1', it.port, [(part10.sop_class, part10.syntax)])
+            same(association.store(part10, priority=priority), 0, 'status of a C-STORE with a priority')
+            association.release()
+        it.settle(7)
+        same(it.query("SELECT urgent, count(*) FROM instance WHERE sop_instance_uid IN (?, ?, ?) GROUP BY urgent", *[os.path.basename(p)[:-4] for p in paths]), [(0, 2), (1, 1)],
+             'urgent by priority')
         it.stop()
         it.check_invariants()
         say('ok: urgent studies')

@@ -28,6 +28,25 @@ static void test_request(void **state)
     assert_string_equal(c.sop_instance_uid, "1.2");
 }
 
+/* (0000,0700): 1 is HIGH; what has another length is no reason to refuse anything (PS3.7 section 9.3.1.1). */
+static void test_priority(void **state)
+{
+    static const unsigned char high[] = {0, 0, 0, 7, 2, 0, 0, 0, 1, 0};
+    static const unsigned char odd[] = {0, 0, 0, 7, 4, 0, 0, 0, 1, 0, 0, 0};
+    unsigned char all[sizeof request + sizeof odd];
+    struct command c;
+    (void)state;
+    assert_int_equal(command_parse(request, sizeof request, &c, NULL), 0);
+    assert_int_equal(c.priority, 0);
+    memcpy(all, request, sizeof request);
+    memcpy(all + sizeof request, high, sizeof high);
+    assert_int_equal(command_parse(all, sizeof request + sizeof high, &c, NULL), 0);
+    assert_int_equal(c.priority, COMMAND_PRIORITY_HIGH);
+    memcpy(all + sizeof request, odd, sizeof odd);
+    assert_int_equal(command_parse(all, sizeof request + sizeof odd, &c, NULL), 0);
+    assert_int_equal(c.priority, 0);
+}
+
 /* Cut anywhere, it is either refused or complete by what it still holds; it is never read beyond its end (the copies are exact for ASan). */
 static void test_every_cut(void **state)
 {
@@ -103,7 +122,7 @@ static void test_response_reads_back(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_request), cmocka_unit_test(test_every_cut), cmocka_unit_test(test_lengths_that_lie),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_priority), cmocka_unit_test(test_request), cmocka_unit_test(test_every_cut), cmocka_unit_test(test_lengths_that_lie),
                                        cmocka_unit_test(test_uids_that_are_none), cmocka_unit_test(test_response_reads_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
