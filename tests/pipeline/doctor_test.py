@@ -4,6 +4,7 @@
 The stand-in knows no policies: a denied operation is an ordered fault. What depends on a thing that is wrong is "not checked", never a second failure."""
 import json
 import os
+import re
 import socket
 import sqlite3
 import ssl
@@ -12,7 +13,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from harness import BUCKET, DATASTORE, Failure, Installation, LeftOut, check, clean_environment, free_port, main, make_study, run_tool, same, say, until
+from harness import BUCKET, DATASTORE, Failure, Installation, LeftOut, TOP, check, clean_environment, free_port, main, make_study, run_tool, same, say, until
 
 OURS = ('stages', 'spool_space', 'database', 'start_job')  # not "ok" on a home where nothing has run
 
@@ -331,6 +332,18 @@ def imaging(p):
     it.start_aws()
 
 
+def documented(p):
+    """docs/iam.md is what the command prints where nothing is set."""
+    empty = os.path.join(p.it.work, 'empty')
+    os.makedirs(empty)
+    done = subprocess.run([p.it.program('storescpctl'), '--home', empty, 'doctor', '--policy', '--json'], capture_output=True, text=True, timeout=60,
+                          env={**clean_environment(), 'AWS_EC2_METADATA_DISABLED': 'true', 'AWS_ENDPOINT_URL': f'http://127.0.0.1:{free_port()}'})
+    printed = json.loads(done.stdout)
+    with open(os.path.join(TOP, 'docs', 'iam.md')) as f:
+        blocks = [json.loads(b) for b in re.findall(r'```json\n(.*?)```', f.read(), re.S)]
+    same(blocks, [printed['credentials'], printed['role'], printed['role_trust']], 'policies of docs/iam.md')
+
+
 def running(p):
     """With the stages, and an image that came; a stage that is missing; no image for days."""
     it = p.it
@@ -359,7 +372,7 @@ def test(build):
         it.need_cloud()
         it.start_aws()
         p = Patient(it)
-        for part in (healthy, settings_and_local, reach_clock_and_keys, buckets, options, destinations, listeners, imaging, running):
+        for part in (healthy, settings_and_local, reach_clock_and_keys, buckets, options, destinations, listeners, imaging, documented, running):
             part(p)
             say(f'{part.__name__}: ok')
 
