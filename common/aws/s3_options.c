@@ -177,6 +177,10 @@ int s3_options_read(const struct config *config, struct s3_options *out, struct 
             out->storage_class[i] = (char)(ch >= 'a' && ch <= 'z' ? ch - 'a' + 'A' : ch);
         }
     }
+    if (config_destination_kind(config) == KIND_HEALTHIMAGING && (strcmp(storage_class, "glacier") == 0 || strcmp(storage_class, "deep_archive") == 0)) {
+        return complain(config, CFG_S3_STORAGE_CLASS, e, "HealthImaging cannot read from GLACIER and DEEP_ARCHIVE (an object there is to be restored first); "
+                                                         "GLACIER_IR can be read at once");
+    }
     int rc = read_encryption(config, out, e);
     return rc ? rc : read_tags(config, out, e);
 }

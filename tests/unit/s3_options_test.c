@@ -44,6 +44,7 @@ static void right_ones(void **unused)
     assert_string_equal(o.storage_class, "INTELLIGENT_TIERING");
     assert_string_equal(o.owner, "012345678901");
     assert_false(o.if_none_match);
+    assert_int_equal(read_options("destination_kind = s3\ns3_storage_class = DEEP_ARCHIVE\n", &o, &e), 0);
     assert_int_equal(read_options("s3_encryption = aws:kms\ns3_kms_key = arn:aws:kms:us-east-1:123456789012:alias/images\ns3_bucket_key = true\n"
                                   "s3_kms_context = {\"site\": \"north\", \"b\": \"c\"}\ns3_tags = site = x, a b=1/2 + 3@c , empty=\n", &o, &e), 0);
     assert_string_equal(o.kms_key, "arn:aws:kms:us-east-1:123456789012:alias/images");
@@ -70,6 +71,7 @@ static void wrong_ones(void **unused)
         {"s3_expected_owner = 12345\n", "s3_expected_owner"},
         {"s3_expected_owner = 12345678901x\n", "s3_expected_owner"},
         {"s3_storage_class = COLD\n", "s3_storage_class"},
+        {"s3_storage_class = GLACIER\n", "s3_storage_class"}, /* HealthImaging could not read it */
         {"s3_tags = a\n", "s3_tags"},
         {"s3_tags = =b\n", "s3_tags"},
         {"s3_tags = a=1,a=2\n", "s3_tags"},
