@@ -222,17 +222,27 @@ int write_all(int fd, const void *bytes, size_t count, struct err *e)
 static volatile sig_atomic_t stop_flag;
 static volatile sig_atomic_t reload_flag;
 static volatile sig_atomic_t restart_flag;
+static volatile sig_atomic_t end_flag; /* SIGTERM or SIGINT came: nothing starts anew */
 static int stop_pipe[2] = {-1, -1};
 
 static void on_stop(int signal_number)
 {
     int kept = errno;
-    (void)signal_number;
-    restart_flag = 0;
+    end_flag = end_flag || signal_number != SIGHUP;
     stop_flag = 1;
     ssize_t n = write(stop_pipe[1], "x", 1);
     (void)n;
     errno = kept;
+}
+
+/* how: SIG_BLOCK, SIG_UNBLOCK */
+static void hold_stop(int how)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigprocmask(how, &set, NULL);
 }
 
 int stop_install(struct err *e)
@@ -248,6 +258,7 @@ int stop_install(struct err *e)
     action.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &action, NULL);
     (void)sigaction(SIGHUP, &action, NULL);
+    hold_stop(SIG_UNBLOCK); /* a restart held it back until here */
     return 0;
 }
 
@@ -280,10 +291,12 @@ void reload_by_restart(void)
 
 void reload_exec(char **argv)
 {
-    if (restart_flag) {
+    hold_stop(SIG_BLOCK); /* what comes from here on waits for the new program's handler: it must not be lost between the two */
+    if (restart_flag && !end_flag) {
         (void)signal(SIGHUP, SIG_IGN); /* the new one is not ready for another yet */
         (void)execv("/proc/self/exe", argv);
     }
+    hold_stop(SIG_UNBLOCK);
 }
 
 bool stop_requested(void)

@@ -129,6 +129,15 @@ def drain(it, parts):
     say('SIGTERM: the object in hand is finished, idle ones go, nobody comes in')
 
 
+def stop_while_reloading(it):
+    """A SIGTERM that came while the stages were starting anew used to be lost between the two programs: `up` waited for its whole time and killed them."""
+    it.ctl('reload')
+    begun = time.monotonic()
+    it.stop()
+    check(time.monotonic() - begun < 5, f'the stop took {time.monotonic() - begun:.1f} s')
+    say('SIGTERM right after a reload: all go at once')
+
+
 def test(build):
     with Installation(build, 'reload') as it:
         it.need_cloud()
@@ -138,7 +147,7 @@ def test(build):
         wrong(it, parts)
         under_load(it)
         drain(it, parts)
-        it.stop()
+        stop_while_reloading(it)
         it.check_invariants()
 
 
