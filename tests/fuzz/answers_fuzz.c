@@ -71,7 +71,7 @@ static void address(const char *text)
     }
     if (s3_uri_split(text, bucket, sizeof bucket, key, sizeof key) == 0) {
         demand(bucket[0] && !strchr(bucket, '/'));
-        if (endpoint_of_region(AWS_S3, "us-east-1", &e, NULL) == 0 && endpoint_s3_place(&e, false, bucket, key, &place, NULL) == 0) {
+        if (endpoint_resolve(AWS_S3, &(struct endpoint_wish){.region = "us-east-1"}, &e, NULL) == 0 && endpoint_s3_place(&e, false, bucket, key, &place, NULL) == 0) {
             demand(place.path[0] == '/' && !strpbrk(place.path, " ?#\"\r\n") && !strpbrk(place.host, "/ ?#@"));
         }
     }
