@@ -207,7 +207,7 @@ def hints(build):
 
 @contextlib.contextmanager
 def told(build, name):
-    with Listener(SECRET) as hook, Told(build, name, {'batch_quiet_ms': 200, 'events_quiet_ms': 400, 'events_call_ms': 1000, 'import_poll_ms': 100},
+    with Listener(SECRET) as hook, Told(build, name, {'batch_quiet_ms': 200, 'events_quiet_ms': 400, 'events_call_ms': 1000, 'import_poll_ms': 100}, {'importer': 2},
                                         aws_options=('--job-ms', '100', '--start-per-second', '20', '--queue', 'told.fifo')) as it:
         it.need_cloud()
         queue = Queue(it.aws_port, 'told.fifo')
