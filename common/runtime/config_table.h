@@ -116,7 +116,7 @@
     /* when success is sent */                                                                                         \
     X(CFG_SUCCESS_AT, "success_at", "", TEXT, "spool", 2, 8, "spool|s3|imported",                                      \
       "success of C-STORE is sent when the image is safe on our disk, when S3 has confirmed it, or when "              \
-      "HealthImaging has imported it")                                                                                 \
+      "HealthImaging has imported it (of a destination that imports nothing: when it has confirmed it)")               \
     X(CFG_SUCCESS_WAIT_S, "success_wait_s", "", INT, "300", 1, 86400, "s",                                             \
       "longest time that the answer waits for s3 or imported")                                                         \
     X(CFG_SUCCESS_TIMEOUT, "success_timeout", "", TEXT, "refuse", 6, 7, "success|refuse",                              \
