@@ -199,7 +199,6 @@ def test(build):
         case.pauses(dict(DENIED, operation='PutObject'), ('AWS_KMS', 'lacks kms:GenerateDataKey', 'kms:Decrypt'), 'a missing right on the key')
         case.pauses({'operation': 'PutObject', 'action': 'error', 'status': 501, 'code': 'NotImplemented'}, ('CONFIGURATION', 's3_if_none_match = false'),
                     'a server that does not know If-None-Match')
-        case.pauses({'operation': 'PutObject', 'action': 'error', 'status': 400, 'code': 'KMS.DisabledException'}, ('AWS_KMS', 'enabled'), 'a disabled key')
         encrypted_otherwise(case)
         completed_twice(case)
         in_the_way(case)
