@@ -1,7 +1,7 @@
 /* settings - `config`: every setting, its effective value, where that comes from, and what is wrong in words. */
-#include "common/aws/s3_key.h"
-#include "common/aws/s3_options.h"
-#include "common/aws/site.h"
+#include "common/aws/s3/s3_key.h"
+#include "common/aws/s3/s3_options.h"
+#include "common/aws/request/site.h"
 #include "control/control.h"
 
 #include <jansson.h>

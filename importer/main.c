@@ -5,7 +5,7 @@
  * Work that ended goes first, then jobs that run, then new ones, a step of each in turn, so that none starves the others.
  * A step is claimed, done and recorded; on SIGTERM the step in hand is finished and nothing else begun.
  */
-#include "common/aws/s3_options.h"
+#include "common/aws/s3/s3_options.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/worker/worker.h"

@@ -7,7 +7,7 @@
  * file is lost) is left where it is: an image that is imported unexpectedly is better than one that is nowhere; the results say so then.
  * What lies there and was never ours is left alone; the results count it.
  */
-#include "common/aws/s3.h"
+#include "common/aws/s3/s3.h"
 #include "common/runtime/log.h"
 #include "common/spool/spool.h"
 #include "importer/importer.h"

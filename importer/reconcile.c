@@ -8,7 +8,7 @@
  * A FAILED job is read in the same way: part of it may have been imported.
  * What the service says about a file or job may hold words of the data set: it goes into the database, not into the log.
  */
-#include "common/aws/s3.h"
+#include "common/aws/s3/s3.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "importer/importer.h"

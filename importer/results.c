@@ -1,6 +1,6 @@
 /* results - see results.h. */
 #include "importer/results.h"
-#include "common/aws/s3_key.h"
+#include "common/aws/s3/s3_key.h"
 
 #include "common/runtime/runtime.h"
 

@@ -8,7 +8,7 @@
  * that the client token protects. Whether a job is ours is decided by its input URI, which only this batch has.
  */
 #include "common/aws/medical_imaging.h"
-#include "common/aws/s3_key.h"
+#include "common/aws/s3/s3_key.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "importer/importer.h"

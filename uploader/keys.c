@@ -1,6 +1,6 @@
 /* keys - see keys.h. */
 #include "uploader/keys.h"
-#include "common/aws/s3_key.h"
+#include "common/aws/s3/s3_key.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /*
- * keys - under which key an instance goes to S3 (setting s3_key_template; common/aws/s3_key.h).
+ * keys - under which key an instance goes to S3 (setting s3_key_template; common/aws/s3/s3_key.h).
  */
 #ifndef STORESCP_UPLOADER_KEYS_H
 #define STORESCP_UPLOADER_KEYS_H

@@ -4,9 +4,9 @@
  * When a destination is away or refuses us it pauses and the status says so; its instances wait in the spool and are not charged (breaker.h); the others go
  * on. In between it also frees the claims of dead workers and checkpoints the database.
  */
-#include "common/aws/s3_key.h"
-#include "common/aws/s3_options.h"
-#include "common/aws/stow.h"
+#include "common/aws/s3/s3_key.h"
+#include "common/aws/s3/s3_options.h"
+#include "common/aws/dicomweb/stow.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/worker/worker.h"

@@ -1,5 +1,5 @@
 /*
- * transport_dicomweb - a store request for each instance (common/aws/stow.h); its end is 'stored'.
+ * transport_dicomweb - a store request for each instance (common/aws/dicomweb/stow.h); its end is 'stored'.
  *
  * One instance in each request: several would share one verdict and one length of waiting, and gain nothing (Orthanc 1.10, one connection, 300 kB: 113 a second
  * one by one, 123 with twenty in a request; upload_concurrency requests run side by side anyway).
@@ -12,7 +12,7 @@
  * may be either: Orthanc with a full disk says it of every image. So it pauses the destination as an outage does, until others pass and this one does not
  * (breaker.h); then it is tried dicomweb_attempts times by itself, with growing delays, and fails. A duplicate that we may have sent ourselves counts as stored.
  */
-#include "common/aws/stow.h"
+#include "common/aws/dicomweb/stow.h"
 #include "uploader/transport.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* upload - see upload.h. */
 #include "uploader/upload.h"
-#include "common/aws/s3_key.h"
+#include "common/aws/s3/s3_key.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"

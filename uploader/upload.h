@@ -11,8 +11,8 @@
 #define STORESCP_UPLOADER_UPLOAD_H
 
 #include "common/aws/client.h"
-#include "common/aws/s3.h"
-#include "common/aws/stow.h"
+#include "common/aws/s3/s3.h"
+#include "common/aws/dicomweb/stow.h"
 #include "common/handoff/handoff.h"
 #include "common/runtime/config.h"
 #include "common/state/state.h"

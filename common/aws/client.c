@@ -8,9 +8,9 @@
  * others on meanwhile. It is held once, for as long as one fetch takes; how it ended is then its own end.
  */
 #include "common/aws/client.h"
-#include "common/aws/credentials.h"
+#include "common/aws/credentials/credentials.h"
 #include "common/aws/bodies.h"
-#include "common/aws/errors.h"
+#include "common/aws/request/errors.h"
 #include "common/aws/internal.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"

@@ -1,9 +1,9 @@
 /* inspect - see inspect.h. */
 #include "common/aws/inspect.h"
 #include "common/aws/bodies.h"
-#include "common/aws/credentials.h"
+#include "common/aws/credentials/credentials.h"
 #include "common/aws/internal.h"
-#include "common/aws/multipart.h"
+#include "common/aws/s3/multipart.h"
 #include "common/runtime/runtime.h"
 
 #include <stdlib.h>

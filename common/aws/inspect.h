@@ -7,8 +7,8 @@
 #define STORESCP_AWS_INSPECT_H
 
 #include "common/aws/client.h"
-#include "common/aws/endpoint.h"
-#include "common/aws/s3.h"
+#include "common/aws/request/endpoint.h"
+#include "common/aws/s3/s3.h"
 
 #include <stdbool.h>
 

@@ -8,12 +8,12 @@
 #define STORESCP_AWS_INTERNAL_H
 
 #include "common/aws/client.h"
-#include "common/aws/endpoint.h"
-#include "common/aws/http.h"
-#include "common/aws/retry.h"
-#include "common/aws/s3_options.h"
-#include "common/aws/sigv4.h"
-#include "common/aws/site.h"
+#include "common/aws/request/endpoint.h"
+#include "common/aws/request/http.h"
+#include "common/aws/request/retry.h"
+#include "common/aws/s3/s3_options.h"
+#include "common/aws/request/sigv4.h"
+#include "common/aws/request/site.h"
 
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* auth - see auth.h. */
 #include "compose/local-aws/auth.h"
 
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 
 #include <openssl/crypto.h>

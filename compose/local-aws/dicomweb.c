@@ -6,7 +6,7 @@
  * "<ms> <SOP Instance UID> <bytes> <SHA-256 of the part>". The same instance again is not recognised, as in a job: stored again.
  * Sources: HealthImaging developer guide "Storing instances with STOW-RS", "Searching DICOM data"; PS3.18 sections 10.5, 10.6, annexes F and I.
  */
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/image_sets.h"
 #include "compose/local-aws/imaging.h"

@@ -1,7 +1,7 @@
 /* http - see http.h. */
 #include "compose/local-aws/http.h"
 
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/auth.h"

@@ -1,7 +1,7 @@
 /* image_sets - see image_sets.h. */
 #include "compose/local-aws/image_sets.h"
 
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/store.h"
 #include "compose/local-aws/text.h"

@@ -1,5 +1,5 @@
 /* imaging - the calls of medical-imaging: routing, what they accept, what they answer. API model medical-imaging 2023-07-19. */
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/image_sets.h"
 #include "compose/local-aws/imaging.h"

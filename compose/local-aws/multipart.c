@@ -4,7 +4,7 @@
  *   <data>/multipart/<upload id>/<5 digits>     one part, sealed like an object (store.h)
  *   <data>/parts.log                            one line for each part that was to be kept: "<time ms> <key> <upload id> <part> <bytes> <SHA-256>"
  */
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/multipart.h"
 #include "compose/local-aws/s3.h"

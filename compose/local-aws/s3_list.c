@@ -1,5 +1,5 @@
 /* s3 - buckets, and ListObjectsV2. See s3.h. */
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "compose/local-aws/s3.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* store - see store.h. Sealed files are in sealed.c, the start in store_load.c. */
 #include "compose/local-aws/store_internal.h"
 
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/checksum.h"
 

@@ -1,7 +1,7 @@
 /* upload - see upload.h. */
 #include "compose/local-aws/upload.h"
 
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "compose/local-aws/auth.h"
 #include "compose/local-aws/chunked.h"

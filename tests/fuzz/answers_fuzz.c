@@ -4,9 +4,9 @@
  * contract. The first byte chooses the reader.
  */
 #include "common/aws/bodies.h"
-#include "common/aws/endpoint.h"
-#include "common/aws/errors.h"
-#include "common/aws/s3.h"
+#include "common/aws/request/endpoint.h"
+#include "common/aws/request/errors.h"
+#include "common/aws/s3/s3.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * verdict names our instance only when the body holds its UID, that reasons are 16 bit numbers, and that a URL that is kept is one.
  * The first byte chooses the reader.
  */
-#include "common/aws/stow_answer.h"
+#include "common/aws/dicomweb/stow_answer.h"
 
 #include <stdint.h>
 #include <stdlib.h>

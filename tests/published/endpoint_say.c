@@ -1,6 +1,6 @@
 /* endpoint_say - for tests/pipeline/endpoint_rules_test.py: lines "SERVICE REGION FIPS DUALSTACK URL" ("-": none) come in, for each one line goes out: the URL
  * that endpoint_resolve() chooses, or "error" and why. */
-#include "common/aws/endpoint.h"
+#include "common/aws/request/endpoint.h"
 
 #include <stdio.h>
 #include <string.h>

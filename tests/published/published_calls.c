@@ -5,7 +5,7 @@
  */
 #include "common/aws/inspect.h"
 #include "common/aws/medical_imaging.h"
-#include "common/aws/s3.h"
+#include "common/aws/s3/s3.h"
 #include "common/runtime/crc32c.h"
 
 #include <fcntl.h>

@@ -1,9 +1,9 @@
-/* array_cloud - a cloud made of arrays, in the place of control/cloud.c: what rebuild asks (control/rebuild.h). For one test program. */
+/* array_cloud - a cloud made of arrays, in the place of control/rebuild/cloud.c: what rebuild asks (control/rebuild/rebuild.h). For one test program. */
 #ifndef STORESCP_TESTS_ARRAY_CLOUD_H
 #define STORESCP_TESTS_ARRAY_CLOUD_H
 
 #include "common/runtime/runtime.h"
-#include "control/rebuild.h"
+#include "control/rebuild/rebuild.h"
 #include "tests/unit/stored_file.h"
 
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /* What AWS's answers mean (errors), what stands in them (bodies: XML and JSON, honest and hostile), where requests go (endpoint, S3 URIs). */
 #include "common/aws/bodies.h"
-#include "common/aws/endpoint.h"
-#include "common/aws/errors.h"
-#include "common/aws/s3.h"
+#include "common/aws/request/endpoint.h"
+#include "common/aws/request/errors.h"
+#include "common/aws/s3/s3.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

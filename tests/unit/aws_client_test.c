@@ -1,8 +1,8 @@
 /* The AWS client against a scripted server on loopback: what goes over the wire, and what becomes of every odd answer, one attempt each (retry_test.c has the
  * others). The server gives the answers of a script in the order in which requests arrive (scripted_server.h). */
 #include "common/aws/medical_imaging.h"
-#include "common/aws/s3.h"
-#include "common/aws/sigv4.h"
+#include "common/aws/s3/s3.h"
+#include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
 #include "tests/unit/scripted_server.h"

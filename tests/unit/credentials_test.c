@@ -1,6 +1,6 @@
 /* ini_file and credentials: the shared files of the AWS SDKs, rotated while we run, and lines far longer than libinih's 200 bytes (it cut a session
  * token of 900 characters to 191 and said nothing). */
-#include "common/aws/credentials.h"
+#include "common/aws/credentials/credentials.h"
 #include "common/runtime/ini_file.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* multipart: how files are cut, what S3's answers say (wrong and hostile ones included), the list that completes an upload, and what the database keeps. */
 #include "common/aws/internal.h"
-#include "common/aws/multipart.h"
+#include "common/aws/s3/multipart.h"
 #include "common/state/state.h"
 #include "tests/unit/state_fixture.h"
 

@@ -8,7 +8,7 @@
 #include "tests/unit/state_fixture.h"
 
 #include "common/aws/medical_imaging.h"
-#include "common/aws/s3.h"
+#include "common/aws/s3/s3.h"
 #include "importer/importer.h"
 
 #include <sqlite3.h>

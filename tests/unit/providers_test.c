@@ -1,6 +1,6 @@
 /* The providers of credentials, each against a scripted endpoint or program: what is asked, what becomes of wrong, slow and missing answers, when keys are
  * renewed, and that nothing here ever waits. */
-#include "common/aws/credentials.h"
+#include "common/aws/credentials/credentials.h"
 #include "common/runtime/runtime.h"
 #include "tests/unit/scripted_server.h"
 

@@ -4,7 +4,7 @@
  * spool is refused, a removed one takes no more writes, a rebuild that was cut off goes on.
  */
 #include "common/runtime/runtime.h"
-#include "control/rebuild.h"
+#include "control/rebuild/rebuild.h"
 #include "tests/unit/array_cloud.h"
 #include "tests/unit/stored_file.h"
 

@@ -2,8 +2,8 @@
  * that everything else goes on meanwhile. */
 #include "common/aws/internal.h"
 #include "common/aws/medical_imaging.h"
-#include "common/aws/retry.h"
-#include "common/aws/s3.h"
+#include "common/aws/request/retry.h"
+#include "common/aws/s3/s3.h"
 #include "common/runtime/crc32c.h"
 #include "common/runtime/runtime.h"
 #include "tests/unit/scripted_server.h"

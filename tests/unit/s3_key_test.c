@@ -1,5 +1,5 @@
 /* s3_key_test - templates of keys: which may be used, what they make of an image, and that a key of HealthImaging's can be mapped back. */
-#include "common/aws/s3_key.h"
+#include "common/aws/s3/s3_key.h"
 #include "uploader/keys.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* s3_options_test - what requests ask of S3 as settings say it, the sentences for wrong settings, and what counts as the encryption that was asked for. */
-#include "common/aws/s3_options.h"
+#include "common/aws/s3/s3_options.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

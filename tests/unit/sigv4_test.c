@@ -1,5 +1,5 @@
 /* sigv4: every published case of the signing test suite (shared/aws/sigv4-tests), each stage compared. */
-#include "common/aws/sigv4.h"
+#include "common/aws/request/sigv4.h"
 
 #include <dirent.h>
 #include <setjmp.h>

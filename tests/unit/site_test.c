@@ -1,6 +1,6 @@
 /* Where the region and the endpoints come from: published rules as a table of our own, the order of settings, environment and shared files, and the
  * instance's metadata by a scripted server. The whole rule set of HealthImaging is compared by tests/pipeline/endpoint_rules_test.py. */
-#include "common/aws/site.h"
+#include "common/aws/request/site.h"
 #include "common/runtime/config.h"
 #include "tests/unit/scripted_server.h"
 

@@ -1,7 +1,7 @@
 /* Store requests to DICOMweb servers: what the answers mean (JSON and XML, honest and hostile), what goes over the wire for each way of showing who we are, and
  * that a server which counts repeats never gets one by accident. The server is a scripted one (scripted_server.h). */
-#include "common/aws/sigv4.h"
-#include "common/aws/stow.h"
+#include "common/aws/request/sigv4.h"
+#include "common/aws/dicomweb/stow.h"
 #include "tests/unit/scripted_server.h"
 
 #include <setjmp.h>
