@@ -63,7 +63,7 @@ class Orthanc:
                        'RegisteredUsers': {self.user: self.password}, 'Plugins': [PLUGIN], 'DicomWeb': {'Enable': True, 'Root': '/dicom-web/'}}, f)
         with open(os.path.join(self.directory, 'log'), 'ab') as log:
             self.process = subprocess.Popen(['Orthanc', path], stdout=log, stderr=log, env=clean_environment(), start_new_session=True)
-        until(self.answers, 30, 'Orthanc answers')
+        until(self.answers, 90, 'Orthanc answers')
 
     def stop(self, how=signal.SIGTERM):
         if self.process and self.process.poll() is None:

@@ -72,7 +72,7 @@ class Orthanc:
                                                         'AllowEventReport': True}}}, f)
         self.log = open(os.path.join(home, 'log'), 'wb')
         self.process = subprocess.Popen([self.program, os.path.join(home, 'orthanc.json')], stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env=clean_environment())
-        until(self.answers, 30, 'Orthanc answers')
+        until(self.answers, 90, 'Orthanc answers')
 
     def ask(self, path, body=None):
         request = urllib.request.Request(f'http://127.0.0.1:{self.http}{path}', data=body if body is None or isinstance(body, bytes) else json.dumps(body).encode())

@@ -73,7 +73,7 @@ def orthanc(it):
             except OSError:
                 check(process.poll() is None, f'Orthanc ended: {open(os.path.join(directory, "log"), errors="replace").read()[-500:]}')
                 return False
-        until(is_up, 30, 'Orthanc answers')
+        until(is_up, 90, 'Orthanc answers')
         post('/modalities/store/echo', b'{}')
         made = images(it, 'orthanc-images', 22)
         ids = [post('/instances', open(path, 'rb').read())['ID'] for path in made.values()]

@@ -227,12 +227,12 @@ static void two_hundred_thousand_answer_within_a_second(void **in)
             fail_msg("report %s took %lld ms with %d instances", asked[i].name, (long long)took, MANY);
         }
     }
-    int64_t begun = clock_mono_ms();
+    clock_t begun = clock();
     assert_int_equal(state_retry(f->uploader, "1.9.7", false, &count, &e), 0);
     assert_int_equal(count, 200);
     assert_int_equal(state_retry(f->uploader, "ALL", false, &count, &e), 0);
     assert_int_equal(count, REFUSED - 200);
-    assert_in_range(clock_mono_ms() - begun, 0, 20 * SECOND_MS);
+    assert_in_range((int64_t)(clock() - begun) * 1000 / CLOCKS_PER_SEC, 0, 20 * SECOND_MS);
     assert_string_equal(look(f, "queue", NULL, "instances"), "20000");
 }
 
