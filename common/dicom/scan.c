@@ -2,6 +2,7 @@
 #include "common/dicom/scan.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,6 +31,8 @@ struct source {
     bool too_long; /* inflated more than INFLATED_MAX */
     int io;        /* errno of a failed read */
     uint32_t seen; /* which of the wanted tags came: one bit each */
+    dicom_visit *visit; /* who wants to see every element, or NULL */
+    void *visit_ctx;
 };
 
 /* Up to WINDOW bytes of the file at an offset. */
@@ -252,6 +255,18 @@ static void clean_text(const unsigned char *raw, size_t count, char *out, size_t
     out[used] = '\0';
 }
 
+/* Shows an element to the visitor, with the first bytes of its value (with_value), over which it passes then. */
+static int show(struct source *s, const struct element *el, bool implicit, int depth, bool with_value, struct err *e)
+{
+    unsigned char value[DICOM_SHOWN_MAX];
+    struct dicom_element seen = {.depth = depth, .group = el->group, .number = el->number, .offset = el->at, .length = el->length == UNDEFINED ? -1 : (int64_t)el->length,
+                                 .value = value};
+    (void)snprintf(seen.vr, sizeof seen.vr, "%s", implicit || el->group == 0xfffe ? "" : el->vr);
+    seen.value_count = !with_value ? 0 : el->length < sizeof value ? el->length : sizeof value;
+    bool whole = take(s, value, seen.value_count) == seen.value_count && (!with_value || skip(s, (int64_t)el->length - (int64_t)seen.value_count));
+    return !whole ? truncated(el, e) : s->visit(s->visit_ctx, &seen) ? err_set(e, ERR_STOPPED, 0, "enough of it was shown") : 0;
+}
+
 /* A wanted tag: where its text goes. */
 struct wish {
     uint32_t tag;
@@ -339,7 +354,10 @@ static int scan_meta(struct source *s, struct dicom_scan *out, struct err *e)
         if (rc <= 0) {
             return rc;
         }
-        rc = read_value(s, &el, out, e);
+        int64_t value_at = s->at;
+        rc = s->visit ? show(s, &el, false, 0, true, e) : 0;
+        s->at = value_at; /* what stands before a deflated data set is not deflated */
+        rc = rc ? rc : read_value(s, &el, out, e);
         if (rc != 0) {
             return rc;
         }
@@ -382,6 +400,12 @@ static int scan_item(struct source *s, const struct element *el, struct level *s
     if (top->encapsulated) {
         return el->length != UNDEFINED && skip(s, el->length) ? 0 : truncated(el, e);
     }
+    if (s->visit) {
+        int rc = show(s, el, false, *depth / 2, false, e);
+        if (rc != 0) {
+            return rc;
+        }
+    }
     struct level item = *top;
     item.end = el->length == UNDEFINED ? -1 : s->at + el->length;
     item.item = true;
@@ -396,6 +420,13 @@ static int scan_element(struct source *s, const struct element *el, struct synta
     if (pixels && *depth == 0) {
         out->has_pixel_data = true;
         out->pixel_data_is_empty = el->length == 0;
+    }
+    if (s->visit) {
+        bool is_whole = el->length != UNDEFINED && (strcmp(el->vr, "SQ") != 0 || el->length == 0) && !pixels;
+        int rc = show(s, el, x.implicit, *depth / 2, is_whole, e);
+        if (rc != 0 || is_whole) {
+            return rc;
+        }
     }
     if (el->length == UNDEFINED) {
         bool unknown = strcmp(el->vr, "UN") == 0;
@@ -532,28 +563,34 @@ static int scan(struct source *s, struct dicom_scan *out, struct err *e)
     return s->io ? err_set(e, ERR_IO, s->io, "read of a spool file") : rc;
 }
 
-int dicom_scan_fd(int fd, struct dicom_scan *out, struct err *e)
+static int scan_from(int fd, const void *memory, size_t count, dicom_visit *visit, void *ctx, struct dicom_scan *out, struct err *e)
 {
     struct source *s = calloc(1, sizeof *s);
     if (!s) {
         return err_set(e, ERR_MEMORY, 0, "scan of a data set");
     }
     s->fd = fd;
+    s->memory = memory;
+    s->memory_count = count;
+    s->visit = visit;
+    s->visit_ctx = ctx;
     int rc = scan(s, out, e);
     free(s);
     return rc;
 }
 
+int dicom_scan_fd(int fd, struct dicom_scan *out, struct err *e)
+{
+    return scan_from(fd, NULL, 0, NULL, NULL, out, e);
+}
+
+int dicom_scan_elements(int fd, dicom_visit *visit, void *ctx, struct err *e)
+{
+    struct dicom_scan found;
+    return scan_from(fd, NULL, 0, visit, ctx, &found, e);
+}
+
 int dicom_scan_memory(const void *bytes, size_t count, struct dicom_scan *out, struct err *e)
 {
-    struct source *s = calloc(1, sizeof *s);
-    if (!s) {
-        return err_set(e, ERR_MEMORY, 0, "scan of a data set");
-    }
-    s->fd = -1;
-    s->memory = count > 0 ? bytes : (const void *)"";
-    s->memory_count = count;
-    int rc = scan(s, out, e);
-    free(s);
-    return rc;
+    return scan_from(-1, count > 0 ? bytes : "", count, NULL, NULL, out, e);
 }

@@ -42,7 +42,23 @@ struct dicom_scan {
  * or ERR_IO, ERR_MEMORY. Offsets in a deflated data set count its inflated bytes. *out holds what was found also on error.
  */
 int dicom_scan_fd(int fd, struct dicom_scan *out, struct err *e);
-/* The same for a file that is in memory. */
+/*
+ * Shows every element to visit() on the way, the file meta information too; the pixel data without its value and fragments. Elements of a sequence follow
+ * it and its items, one deeper. visit() returns 0 to go on, else the scan ends with ERR_STOPPED. Errors as above: what stood before them was shown.
+ */
+enum { DICOM_SHOWN_MAX = 256 };
+struct dicom_element {
+    int depth; /* sequences around it */
+    unsigned group, number;
+    char vr[3];     /* "": implicit, or an item */
+    int64_t length; /* -1: undefined */
+    int64_t offset; /* of its head; in a deflated data set of the inflated bytes */
+    const unsigned char *value; /* its first bytes, as they are */
+    size_t value_count;
+};
+typedef int dicom_visit(void *ctx, const struct dicom_element *el);
+int dicom_scan_elements(int fd, dicom_visit *visit, void *ctx, struct err *e);
+/* The same as dicom_scan_fd() for a file that is in memory. */
 int dicom_scan_memory(const void *bytes, size_t count, struct dicom_scan *out, struct err *e);
 
 #endif

@@ -46,7 +46,14 @@ static struct bytes begin(const char *syntax)
     return b;
 }
 
-/* Both readers must say the same; clears b. */
+static int count_elements(void *ctx, const struct dicom_element *el)
+{
+    assert_true(el->value_count <= DICOM_SHOWN_MAX && el->depth <= 64);
+    (*(size_t *)ctx)++;
+    return 0;
+}
+
+/* All readers must say the same; clears b. */
 static int scan_both(struct bytes *b, struct dicom_scan *out, struct err *e)
 {
     struct dicom_scan other;
@@ -57,6 +64,9 @@ static int scan_both(struct bytes *b, struct dicom_scan *out, struct err *e)
     assert_int_equal(dicom_scan_fd(fd, &other, &other_e), rc);
     assert_string_equal(e->text, other_e.text);
     assert_memory_equal(out, &other, sizeof other);
+    size_t shown = 0;
+    assert_int_equal(dicom_scan_elements(fd, count_elements, &shown, &other_e), rc);
+    assert_string_equal(e->text, other_e.text);
     (void)close(fd);
     bytes_clear(b);
     return rc;
@@ -539,10 +549,43 @@ static void shared_files(void **state)
     print_message("%d shared files\n", seen);
 }
 
+/* What a person sees of a header: each element with its depth and the first bytes of its value, of the pixels none. */
+static int write_line(void *ctx, const struct dicom_element *el)
+{
+    char *text = ctx;
+    size_t used = strlen(text);
+    if (el->group != 2) {
+        (void)snprintf(text + used, 2000 - used, "%d %04X,%04X %s %lld %.*s|", el->depth, el->group, el->number, el->vr, (long long)el->length,
+                       (int)el->value_count, (const char *)el->value);
+    }
+    return strlen(text) > 1500;
+}
+
+static void elements_shown(void **state)
+{
+    (void)state;
+    char text[2000] = "";
+    struct err e = {0};
+    struct bytes b = begin(EXPLICIT);
+    bytes_text(&b, 8, 0x50, "SH", "A 17");
+    bytes_text(&b, 8, 0x60, "CS", "CT");
+    bytes_add(&b, "\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\x0c\0\0\0", 20);
+    bytes_text(&b, 0x40, 7, "LO", "HEAD");
+    bytes_add(&b, "\xfe\xff\xdd\xe0\0\0\0\0", 8);
+    bytes_add(&b, "\xe0\x7f\x10\x00OW\0\0\x04\0\0\0PIXL", 16);
+    int fd = bytes_fd(&b);
+    assert_int_equal(dicom_scan_elements(fd, write_line, text, &e), 0);
+    assert_string_equal(text, "0 0008,0050 SH 4 A 17|0 0008,0060 CS 2 CT|0 0040,0275 SQ -1 |0 FFFE,E000  12 |1 0040,0007 LO 4 HEAD|0 7FE0,0010 OW 4 |");
+    (void)memset(text, 'x', 1999);
+    assert_int_equal(dicom_scan_elements(fd, write_line, text, &e), ERR_STOPPED); /* enough was seen */
+    (void)close(fd);
+    bytes_clear(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_identity), cmocka_unit_test(implicit_and_big_endian), cmocka_unit_test(unknown_sequence),
+        cmocka_unit_test(elements_shown), cmocka_unit_test(finds_identity), cmocka_unit_test(implicit_and_big_endian), cmocka_unit_test(unknown_sequence),
         cmocka_unit_test(nesting), cmocka_unit_test(lengths_that_lie), cmocka_unit_test(cut_anywhere),
         cmocka_unit_test(encapsulated), cmocka_unit_test(counts), cmocka_unit_test(order_and_duplicates),
         cmocka_unit_test(odd_uids), cmocka_unit_test(text_is_cleaned), cmocka_unit_test(meta_information),
