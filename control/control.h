@@ -17,17 +17,33 @@
 enum { EXIT_FINE = 0, EXIT_PROBLEM = 1, EXIT_USAGE = 2 };
 enum { PATH_SIZE = 4352, PROCESSES_MAX = 64, WORKERS_MAX = 512 };
 
+/* What a command takes; struct request has the values. */
+enum {
+    OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32, OPT_NAME_ONLY = 64, OPT_JOB = 128,
+    OPT_POLICY = 256, OPT_DESTINATION = 512, OPT_STUDY = 1024, OPT_FILTER = 2048, OPT_HEADER = 4096, OPT_EDIT = 8192, OPT_ALL_OF = 16384,
+    OPT_DRY_RUN = 32768,
+    OPT_QUARANTINE = OPT_JSON | OPT_LIMIT | OPT_REASON | OPT_STUDY | OPT_FILTER | OPT_HEADER | OPT_EDIT | OPT_ALL_OF | OPT_DRY_RUN
+};
+
 /* The command line, taken apart. */
+enum { EDITS_MAX = 32 };
+struct edit_words { /* --set 0010,0020=VALUE */
+    const char *verb, *text;
+};
 struct request {
     struct config *config; /* always there; may have problems */
     const char *home;
     bool config_is_bad;
-    bool json, accept, spool_only, name_only, job, policy;
+    bool json, accept, spool_only, name_only, job, policy, header, dry_run;
+    int used; /* OPT_... that were given */
+    const char *study, *ae, *code, *since, *all_of; /* or NULL */
+    struct edit_words edits[EDITS_MAX];
+    int edit_count;
     const char *destination; /* or NULL */
     const char *reason;      /* or NULL */
     long long limit;         /* 0: not given */
     int counts[STAGE_COUNT]; /* --receivers N ...; -1: not given */
-    const char *args[2];
+    const char *args[3];
     int arg_count;
 };
 
@@ -50,6 +66,15 @@ int command_release(struct request *q);
 int command_drop(struct request *q);
 int command_close(struct request *q);
 int command_rebuild(struct request *q);
+int command_quarantine(struct request *q);
+/* Its parts that have a file of their own. */
+int quarantine_show(struct request *q);
+int quarantine_fix(struct request *q);
+int quarantine_rules(struct request *q);
+/* Calls one() for each quarantined instance that the command means: args[1] or --study; moves its file back to obj/ before, if wanted. *count: how often
+ * one() said that it did something. */
+int quarantine_each(struct request *q, struct state *s, int (*one)(void *ctx, struct state *s, const char *id, const char *code, bool *did, struct err *e),
+                    void *ctx, long long *count, struct err *e);
 int command_user(struct request *q);
 
 /* Says what is wrong with the lists of SOP classes, transfer syntaxes, AE titles and users. */

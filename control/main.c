@@ -5,9 +5,6 @@
 
 #include <unistd.h>
 
-enum { OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32, OPT_NAME_ONLY = 64, OPT_JOB = 128,
-       OPT_POLICY = 256, OPT_DESTINATION = 512 };
-
 static const struct command {
     const char *name;
     int (*run)(struct request *q);
@@ -61,6 +58,13 @@ static const struct command {
     {"drop", command_drop, 1, 1, OPT_REASON, "drop ID|STUDY --reason TEXT", "give up quarantined, failed or held received instances",
      "The rows stay and tell who dropped them and why; the files are kept in spool/dropped for spool_keep_dropped_s, and until then\n"
      "`retry ID` brings one back."},
+    {"quarantine", command_quarantine, 1, 3, OPT_QUARANTINE, "quarantine list|show|release|drop ...", "what rules refused: look, accept, give up",
+     "  list [--study UID] [--ae AE] [--code CODE] [--since TIME] [--json] [--limit N]   by reason, then one by one, the newest first\n"
+     "  show ID [--header] [--json]          reason, rule, remedy, twin; --header: the elements without the pixels (patient data)\n"
+     "  release ID|--study UID [--reason T]  send it on although a rule says no: accepts that rule for it, others still count\n"
+     "  drop ID|--study UID --reason T       give up; kept in spool/dropped for spool_keep_dropped_s\n"
+     "TIME is 30min, 12h, 7d or 2026-01-31[T08:00]. Beside these, `retry` judges again as it is,\n"
+     "the command `release` ends a `hold`, and `drop` gives up failed and held ones, too. Who did what is in `show ID`."},
     {"config", command_config, 0, 0, OPT_JSON, "config [--json]", "every setting, where it comes from, what is wrong",
      "Secrets are not shown. Exit code 1 if a setting is wrong."},
     {"user", command_user, 1, 2, OPT_JSON | OPT_NAME_ONLY, "user add NAME [--name-only] | remove NAME | list [--json]",
@@ -103,11 +107,63 @@ static bool whole_number(const char *text, long long maximum, long long *out)
     return true;
 }
 
+/* Every option but the counts of `up`: where its value goes in struct request. */
+static const struct option {
+    const char *name;
+    int bit;
+    enum { TAKES_NOTHING, TAKES_TEXT, TAKES_EDIT } takes;
+    size_t at;
+} options[] = {
+    {"--json", OPT_JSON, TAKES_NOTHING, offsetof(struct request, json)},
+    {"--accept", OPT_ACCEPT, TAKES_NOTHING, offsetof(struct request, accept)},
+    {"--job", OPT_JOB, TAKES_NOTHING, offsetof(struct request, job)},
+    {"--name-only", OPT_NAME_ONLY, TAKES_NOTHING, offsetof(struct request, name_only)},
+    {"--policy", OPT_POLICY, TAKES_NOTHING, offsetof(struct request, policy)},
+    {"--spool-only", OPT_SPOOL_ONLY, TAKES_NOTHING, offsetof(struct request, spool_only)},
+    {"--header", OPT_HEADER, TAKES_NOTHING, offsetof(struct request, header)},
+    {"--dry-run", OPT_DRY_RUN, TAKES_NOTHING, offsetof(struct request, dry_run)},
+    {"--reason", OPT_REASON, TAKES_TEXT, offsetof(struct request, reason)},
+    {"--destination", OPT_DESTINATION, TAKES_TEXT, offsetof(struct request, destination)},
+    {"--study", OPT_STUDY, TAKES_TEXT, offsetof(struct request, study)},
+    {"--ae", OPT_FILTER, TAKES_TEXT, offsetof(struct request, ae)},
+    {"--code", OPT_FILTER, TAKES_TEXT, offsetof(struct request, code)},
+    {"--since", OPT_FILTER, TAKES_TEXT, offsetof(struct request, since)},
+    {"--all-of", OPT_ALL_OF, TAKES_TEXT, offsetof(struct request, all_of)},
+    {"--set", OPT_EDIT, TAKES_EDIT, 0},
+    {"--remove", OPT_EDIT, TAKES_EDIT, 0},
+    {"--empty", OPT_EDIT, TAKES_EDIT, 0},
+};
+
+/* An option of the table above at argv[*i]; moves *i behind its value. False: it is none of them, or its value is missing. */
+static bool parse_option(int argc, char **argv, int *i, struct request *q)
+{
+    for (size_t k = 0; k < sizeof options / sizeof options[0]; k++) {
+        const struct option *o = &options[k];
+        const char *next = *i + 1 < argc ? argv[*i + 1] : "";
+        if (strcmp(argv[*i], o->name) != 0) {
+            continue;
+        }
+        if ((o->takes != TAKES_NOTHING && !next[0]) || (o->takes == TAKES_EDIT && q->edit_count == EDITS_MAX)) {
+            return false;
+        }
+        if (o->takes == TAKES_NOTHING) {
+            *(bool *)((char *)q + o->at) = true;
+        } else if (o->takes == TAKES_TEXT) {
+            *(const char **)((char *)q + o->at) = next;
+        } else {
+            q->edits[q->edit_count++] = (struct edit_words){o->name + 2, next};
+        }
+        q->used |= o->bit;
+        *i += o->takes != TAKES_NOTHING;
+        return true;
+    }
+    return false;
+}
+
 /* Options may stand before or after the command. Fills q, *home and *c; EXIT_FINE, or what main returns (*done set). */
 static int parse(int argc, char **argv, struct request *q, const char **home, const struct command **c, bool *done)
 {
     bool wants_help = false;
-    int used = 0;
     *done = true;
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
@@ -120,38 +176,16 @@ static int parse(int argc, char **argv, struct request *q, const char **home, co
             return EXIT_FINE;
         } else if (strcmp(a, "--home") == 0 && next && next[0]) {
             *home = argv[++i];
-        } else if (strcmp(a, "--json") == 0) {
-            q->json = true;
-            used |= OPT_JSON;
-        } else if (strcmp(a, "--accept") == 0) {
-            q->accept = true;
-            used |= OPT_ACCEPT;
-        } else if (strcmp(a, "--job") == 0) {
-            q->job = true;
-            used |= OPT_JOB;
-        } else if (strcmp(a, "--reason") == 0 && next && next[0]) {
-            q->reason = argv[++i];
-            used |= OPT_REASON;
-        } else if (strcmp(a, "--name-only") == 0) {
-            q->name_only = true;
-            used |= OPT_NAME_ONLY;
-        } else if (strcmp(a, "--policy") == 0) {
-            q->policy = true;
-            used |= OPT_POLICY;
-        } else if (strcmp(a, "--destination") == 0 && next && next[0]) {
-            q->destination = argv[++i];
-            used |= OPT_DESTINATION;
-        } else if (strcmp(a, "--spool-only") == 0) {
-            q->spool_only = true;
-            used |= OPT_SPOOL_ONLY;
+        } else if (parse_option(argc, argv, &i, q)) {
+            continue;
         } else if (strcmp(a, "--limit") == 0 && whole_number(next, 1000000, &n) && n > 0) {
             q->limit = n;
-            used |= OPT_LIMIT;
+            q->used |= OPT_LIMIT;
             i++;
         } else if (strncmp(a, "--", 2) == 0 && a[2] && a[strlen(a) - 1] == 's' && stage_parse(a + 2) >= 0 &&
                    whole_number(next, PROCESSES_MAX, &n)) {
             q->counts[stage_parse(a + 2)] = (int)n;
-            used |= OPT_COUNTS;
+            q->used |= OPT_COUNTS;
             i++;
         } else if (a[0] == '-') {
             (void)complain("%s is not an option, or its value is missing or wrong", a);
@@ -179,7 +213,7 @@ static int parse(int argc, char **argv, struct request *q, const char **home, co
     if (wants_help || !*c) {
         return *c ? help_one(*c, stdout) : help_all(wants_help ? stdout : stderr);
     }
-    if (q->arg_count < (*c)->arguments_min || (used & ~(*c)->options)) {
+    if (q->arg_count < (*c)->arguments_min || (q->used & ~(*c)->options)) {
         return help_one(*c, stderr);
     }
     *done = false;

@@ -7,6 +7,7 @@
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
+#include "common/state/quarantine.h"
 #include "common/worker/worker.h"
 #include "validator/rules.h"
 
@@ -100,6 +101,24 @@ static void route(struct validator *v, struct state_instance *claim, const char 
     out->limits = &v->limits_for[i];
 }
 
+/* What a person accepted for this instance does not refuse it again; it is told as a warning. Gives rc back, or 0. */
+static int unless_accepted(struct validator *v, const char *id, int rc, char *warning, size_t size, struct err *e)
+{
+    bool is_accepted = false;
+    struct err asked = {0};
+    if (rc == 0 || err_class_of(rc) != ERR_CLASS_REFUSE) {
+        return rc;
+    }
+    if (state_rule_is_accepted(v->state, id, err_name(rc), &is_accepted, &asked) != 0) {
+        *e = asked;
+        return asked.code;
+    }
+    if (is_accepted) {
+        (void)snprintf(warning, size, "accepted by a person: %.170s", e->text);
+    }
+    return is_accepted ? 0 : rc;
+}
+
 /* Fills the verdict after the judged ones. Returns 0, or an error of ours (not of the file) for which the claim is put back. */
 static int judge(struct validator *v, struct state_instance *claim, size_t judged, struct err *e)
 {
@@ -120,6 +139,7 @@ static int judge(struct validator *v, struct state_instance *claim, size_t judge
     }
     rc = rc ? rc : dicom_scan_fd(fd, &scan, e);
     rc = rc ? rc : rules_judge(&scan, out->identity.warning, sizeof out->identity.warning, e);
+    rc = unless_accepted(v, claim->r.id, rc, out->identity.warning, sizeof out->identity.warning, e);
     if (fd >= 0) {
         (void)close(fd);
     }

@@ -5,6 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#define QUARANTINED                                                                                                    \
+    "state = 'quarantined' AND dropped_ms IS NULL AND (?1 ->> 'code' IS NULL OR error_code = ?1 ->> 'code') "             \
+    "AND (?1 ->> 'ae' IS NULL OR calling_ae = ?1 ->> 'ae') AND (?1 ->> 'since' IS NULL OR changed_ms >= ?1 ->> 'since') "
+#define OF_STUDY "AND study_uid = ?1 ->> 'study' "
+#define QUARANTINED_COLUMNS "id, error_code AS code, error_text AS text, remedy, calling_ae, study_uid, received_ms, changed_ms, file_bytes, twin "
+
 /* ?1: the argument, ?2: the limit. Every report names ?2 so that both can be bound. */
 static const struct {
     const char *name, *sql;
@@ -24,6 +30,21 @@ static const struct {
     {"history", "SELECT at_ms, from_state, to_state, who, code, note FROM event WHERE instance = ?1 ORDER BY id LIMIT ?2"},
     {"refused", "SELECT id FROM instance WHERE (id = ?1 OR study_uid = ?1) AND dropped_ms IS NULL "
                 "AND (state IN ('quarantined', 'failed') OR (state = 'received' AND held = 1 AND owner IS NULL)) LIMIT ?2"},
+    /* What is quarantined. ?1: a JSON object of filters {"study", "ae", "code", "since"}, each may be absent. */
+    {"quarantine_reasons", "SELECT error_code AS code, count(*) AS instances, min(changed_ms) AS first_ms, max(changed_ms) AS last_ms, "
+                           "group_concat(DISTINCT calling_ae) AS senders, max(id) AS example_id FROM instance INDEXED BY instance_refusal WHERE "
+                           QUARANTINED "GROUP BY error_code ORDER BY instances DESC LIMIT ?2"},
+    {"quarantine_reasons_of_study", "SELECT error_code AS code, count(*) AS instances, min(changed_ms) AS first_ms, max(changed_ms) AS last_ms, "
+                                    "group_concat(DISTINCT calling_ae) AS senders, max(id) AS example_id FROM instance INDEXED BY instance_study WHERE "
+                                    QUARANTINED OF_STUDY "GROUP BY error_code ORDER BY instances DESC LIMIT ?2"},
+    {"quarantine", "SELECT " QUARANTINED_COLUMNS "FROM instance INDEXED BY instance_quarantined WHERE " QUARANTINED "ORDER BY changed_ms DESC, id DESC LIMIT ?2"},
+    {"quarantine_of_study", "SELECT " QUARANTINED_COLUMNS "FROM instance INDEXED BY instance_study WHERE " QUARANTINED OF_STUDY "ORDER BY changed_ms DESC, id DESC LIMIT ?2"},
+    {"quarantined_one", "SELECT " QUARANTINED_COLUMNS "FROM instance WHERE id = ?1 AND state = 'quarantined' AND dropped_ms IS NULL LIMIT ?2"},
+    {"acceptances", "SELECT rule, at_ms, who, reason FROM acceptance WHERE instance = ?1 ORDER BY at_ms LIMIT ?2"},
+    {"fixes_of", "SELECT f.id, a.at_ms AS applied_ms, f.who, f.reason, f.actions FROM fix_applied a JOIN fix_rule f ON f.id = a.fix WHERE a.instance = ?1 "
+                 "ORDER BY f.id LIMIT ?2"},
+    {"fix_rules", "SELECT id, kind, match, actions, reason, who, at_ms, (SELECT count(*) FROM fix_applied a WHERE a.fix = fix_rule.id) AS applied_to, "
+                  "stopped_ms, stopped_by FROM fix_rule ORDER BY stopped_ms IS NOT NULL, id DESC LIMIT ?2"},
     {"instances_of_study", "SELECT id, state, sop_instance_uid, error_code, batch, image_set_id FROM instance WHERE study_uid = ?1 "
                            "ORDER BY id LIMIT ?2"},
     {"instances_of_batch", "SELECT id, state, sop_instance_uid, error_code, held, image_set_id FROM instance WHERE batch = ?1 ORDER BY id LIMIT ?2"},

@@ -68,9 +68,28 @@ CREATE INDEX instance_accession ON instance (accession_number) WHERE accession_n
 CREATE INDEX instance_patient ON instance (patient_id) WHERE patient_id IS NOT NULL;
 CREATE INDEX instance_state ON instance (state, changed_ms);
 
+-- The working place of what is quarantined: newest first, and counted by reason without touching a row.
+CREATE INDEX instance_quarantined ON instance (changed_ms) WHERE state = 'quarantined' AND dropped_ms IS NULL;
+CREATE INDEX instance_refusal ON instance (error_code, calling_ae, changed_ms) WHERE state = 'quarantined' AND dropped_ms IS NULL;
+
 CREATE TRIGGER instance_transition BEFORE UPDATE OF state ON instance WHEN OLD.state <> NEW.state
   AND NOT EXISTS (SELECT 1 FROM transition WHERE from_state = OLD.state AND to_state = NEW.state)
 BEGIN SELECT RAISE(ABORT, 'illegal transition of an instance; see docs/states.md'); END;
+
+-- Rules that a person accepted for one instance (`storescpctl quarantine release`): they do not quarantine it again.
+CREATE TABLE acceptance (
+  instance TEXT NOT NULL, rule TEXT NOT NULL, at_ms INTEGER NOT NULL, who TEXT NOT NULL, reason TEXT, PRIMARY KEY (instance, rule)) STRICT, WITHOUT ROWID;
+
+-- Corrections that a person ordered (`storescpctl quarantine fix`); the validator applies them before it judges.
+CREATE TABLE fix_rule (
+  id INTEGER PRIMARY KEY, kind TEXT NOT NULL CHECK (kind IN ('instance', 'study', 'ae')), match TEXT NOT NULL, -- an id, a study UID, an AE title with wildcards
+  actions TEXT NOT NULL, reason TEXT NOT NULL, who TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  since_ms INTEGER NOT NULL, -- of an AE title: what was received before stays as it is
+  stopped_ms INTEGER, stopped_by TEXT) STRICT; -- of one instance: when it was applied
+CREATE INDEX fix_rule_active ON fix_rule (kind, match) WHERE stopped_ms IS NULL;
+-- Which of them became part of which instance: each does once.
+CREATE TABLE fix_applied (
+  instance TEXT NOT NULL, fix INTEGER NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (instance, fix)) STRICT, WITHOUT ROWID;
 
 -- Multipart uploads that S3 keeps open for us: written before the first part, gone when S3 has the object or has forgotten the upload.
 CREATE TABLE multipart (

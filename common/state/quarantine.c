@@ -1,0 +1,168 @@
+/* quarantine - see quarantine.h. Chunked commits, the rows picked by an index, as for the other decisions of a person. */
+#include "common/state/quarantine.h"
+
+#include "common/runtime/runtime.h"
+#include "common/state/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CHUNK = 200 };
+
+static const char *const kinds[] = {"instance", "study", "ae"};
+
+/* ---- release ---------------------------------------------------------------------------------------------------------------- */
+
+static int accept_rules(struct state *s, const char *id, const char *code, const char *reason, int64_t now, struct err *e)
+{
+    int rc = state_run(s, NULL, e,
+                       "INSERT INTO acceptance (instance, rule, at_ms, who, reason) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (instance, rule) DO NOTHING", "ttite",
+                       id, code, now, s->worker, reason);
+    return rc != 0 || strcmp(code, err_name(ERR_UID_REUSED)) != 0 ? rc : state_run(s, NULL, e, "UPDATE instance SET accept_other_content = 1 WHERE id = ?1", "t", id);
+}
+
+int state_quarantine_release(struct state *s, const char *id, const char *code, const char *reason, bool *done, struct err *e)
+{
+    char note[400];
+    int64_t is_so = 0;
+    int64_t now = clock_wall_ms();
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = state_number(s, &is_so, 0, e, "SELECT 1 FROM instance WHERE id = ?1 AND state = 'quarantined' AND error_code = ?2 AND dropped_ms IS NULL", "tt", id, code);
+    if (rc == 0 && is_so) {
+        (void)snprintf(note, sizeof note, "accepted as it is, against %s%s%.300s", code, reason && reason[0] ? ": " : "", reason ? reason : "");
+        rc = accept_rules(s, id, code, reason, now, e);
+        rc = rc ? rc : state_move(s, id, -1, "quarantined", "received", now, "ACCEPTED", note, e);
+    }
+    rc = state_end(s, rc, e);
+    *done = rc == 0 && is_so;
+    return rc;
+}
+
+int state_rule_is_accepted(struct state *s, const char *id, const char *rule, bool *accepted, struct err *e)
+{
+    int64_t found = 0;
+    int rc = state_number(s, &found, 0, e, "SELECT 1 FROM acceptance WHERE instance = ?1 AND rule = ?2", "tt", id, rule);
+    *accepted = rc == 0 && found;
+    return rc;
+}
+
+/* ---- fix ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Up to CHUNK quarantined instances of that id or study. Inside a transaction. */
+static int read_quarantined(struct state *s, const struct state_fix *f, char ids[CHUNK][STATE_ID_SIZE], size_t *count, struct err *e)
+{
+    int step = SQLITE_DONE;
+    sqlite3_stmt *q = state_prepare(s,
+                                    f->kind == FIX_INSTANCE
+                                        ? "SELECT id FROM instance WHERE id = ?1 AND state = 'quarantined' AND dropped_ms IS NULL LIMIT 200"
+                                        : "SELECT id FROM instance INDEXED BY instance_study WHERE study_uid = ?1 AND state = 'quarantined' AND dropped_ms IS NULL LIMIT 200",
+                                    e);
+    *count = 0;
+    if (!q || state_bind(q, "t", f->match) != 0) {
+        return ERR_DATABASE;
+    }
+    while (*count < CHUNK && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        state_column(q, 0, ids[(*count)++], STATE_ID_SIZE);
+    }
+    (void)sqlite3_reset(q);
+    return step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for quarantined instances");
+}
+
+static int insert_fix(struct state *s, const struct state_fix *f, int64_t now, int64_t *id, struct err *e)
+{
+    int rc = state_run(s, NULL, e, "INSERT INTO fix_rule (kind, match, actions, reason, who, at_ms, since_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", "tttttii",
+                       kinds[f->kind], f->match, f->actions, f->reason, s->worker, now, f->since_ms);
+    *id = rc == 0 ? sqlite3_last_insert_rowid(s->db) : 0;
+    return rc;
+}
+
+int state_fix_add(struct state *s, const struct state_fix *f, int64_t *id, int64_t *count, struct err *e)
+{
+    char ids[CHUNK][STATE_ID_SIZE];
+    char note[400];
+    size_t found = CHUNK;
+    *id = *count = 0;
+    while (found == CHUNK) {
+        int64_t order = *id;
+        int64_t now = clock_wall_ms();
+        int rc = state_begin(s, e);
+        if (rc != 0) {
+            return rc;
+        }
+        found = 0;
+        rc = f->kind == FIX_AE ? 0 : read_quarantined(s, f, ids, &found, e);
+        if (rc == 0 && order == 0 && (found > 0 || f->kind != FIX_INSTANCE)) {
+            rc = insert_fix(s, f, now, &order, e);
+        }
+        (void)snprintf(note, sizeof note, "correction %lld ordered: %.300s", (long long)order, f->reason);
+        for (size_t i = 0; rc == 0 && i < found; i++) {
+            rc = state_move(s, ids[i], -1, "quarantined", "received", now, "FIX_ORDERED", note, e);
+        }
+        rc = state_end(s, rc, e);
+        if (rc != 0) {
+            return rc;
+        }
+        *id = order;
+        *count += (int64_t)found;
+    }
+    return 0;
+}
+
+int state_fix_stop(struct state *s, int64_t id, bool *done, struct err *e)
+{
+    int changed = 0;
+    int rc = state_begin(s, e);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = state_run(s, &changed, e, "UPDATE fix_rule SET stopped_ms = ?2, stopped_by = ?3 WHERE id = ?1 AND stopped_ms IS NULL", "iit", id, clock_wall_ms(), s->worker);
+    rc = state_end(s, rc, e);
+    *done = rc == 0 && changed;
+    return rc;
+}
+
+/* ---- for the validator ------------------------------------------------------------------------------------------------------------ */
+
+int state_fix_any(struct state *s, bool *any, struct err *e)
+{
+    int64_t found = 0;
+    int rc = state_number(s, &found, 0, e, "SELECT 1 FROM fix_rule INDEXED BY fix_rule_active WHERE stopped_ms IS NULL LIMIT 1", "");
+    *any = rc == 0 && found;
+    return rc;
+}
+
+int state_fix_find(struct state *s, const struct state_instance *claim, const char *study_uid, struct state_fix *out, size_t limit, size_t *count,
+                   struct err *e)
+{
+    char kind[16];
+    int step = SQLITE_DONE;
+    sqlite3_stmt *q = state_prepare(s,
+                                    "SELECT id, kind, match, actions, reason, who, since_ms FROM fix_rule INDEXED BY fix_rule_active WHERE stopped_ms IS NULL "
+                                    "AND ((kind = 'instance' AND match = ?1) OR (kind = 'study' AND match = ?2) OR (kind = 'ae' AND since_ms <= ?3)) "
+                                    "AND id NOT IN (SELECT fix FROM fix_applied WHERE instance = ?1) ORDER BY id",
+                                    e);
+    *count = 0;
+    if (!q || state_bind(q, "tti", claim->r.id, study_uid, claim->r.received_ms) != 0) {
+        return ERR_DATABASE;
+    }
+    while (*count < limit && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        struct state_fix *f = &out[(*count)++];
+        f->id = sqlite3_column_int64(q, 0);
+        state_column(q, 1, kind, sizeof kind);
+        f->kind = strcmp(kind, "instance") == 0 ? FIX_INSTANCE : strcmp(kind, "study") == 0 ? FIX_STUDY : FIX_AE;
+        state_column(q, 2, f->match, sizeof f->match);
+        state_column(q, 3, f->actions, sizeof f->actions);
+        state_column(q, 4, f->reason, sizeof f->reason);
+        state_column(q, 5, f->who, sizeof f->who);
+        f->since_ms = sqlite3_column_int64(q, 6);
+    }
+    if (*count == limit && step == SQLITE_ROW && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        (void)sqlite3_reset(q);
+        return err_set(e, ERR_LIMIT, 0, "more than %zu corrections are ordered for this instance: stop some, `storescpctl quarantine rules`", limit);
+    }
+    (void)sqlite3_reset(q);
+    return step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for ordered corrections");
+}
