@@ -83,7 +83,7 @@ static bool trouble(const struct table *t, size_t r, char *sentence, size_t size
     const char *code = table_get(t, r, "error_code");
     long long waiting = table_number(t, r, "waiting");
     int64_t now = clock_wall_ms();
-    char clean[200];
+    char clean[330]; /* all of it: the remedy stands at its end */
     char age[32];
     if (waiting > 0 && now - table_number(t, r, "seen_ms") > UNSEEN_MS) {
         (void)snprintf(sentence, size, "%lld wait to be told to %s, and no importer that runs has it in its settings: put it back, or "
@@ -104,7 +104,7 @@ static bool trouble(const struct table *t, size_t r, char *sentence, size_t size
 void events_warn(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx)
 {
     struct table t = {0};
-    char sentence[400];
+    char sentence[700];
     if (table_load(&t, s, "outbox_targets", NULL, 100, NULL) == 0) {
         for (size_t r = 0; r < t.rows; r++) {
             if (trouble(&t, r, sentence, sizeof sentence)) {

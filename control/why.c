@@ -6,7 +6,7 @@
 #include "control/control.h"
 #include "control/table.h"
 
-enum { WHY_MAX = 10, STUDY_MAX = 100000 };
+enum { WHY_MAX = 10, STUDY_MAX = 100000, PLACES_MAX = 4 };
 
 /* What a person does about an error; %s is what to give to storescpctl. NULL sentence: the class below says it. */
 static const struct {
@@ -86,8 +86,11 @@ const char *waiting_remedy(const char *why)
     if (code == ERR_NETWORK || code == ERR_TIMEOUT) {
         return "nothing while it recovers, it goes on by itself; if it lasts: check network, proxy and endpoint_url";
     }
-    if (code == 0 || err_class_of(code) == ERR_CLASS_CONFIG) {
-        return "heal what it says; it goes on by itself then";
+    if (code == 0 || code == ERR_CONFIG) {
+        return "correct what it says in storescp.conf, then `storescpctl reload`";
+    }
+    if (err_class_of(code) == ERR_CLASS_CONFIG) {
+        return "`storescpctl doctor` says which setting or right to correct; after a change in storescp.conf `storescpctl reload`; it goes on by itself then";
     }
     return "nothing; it goes on by itself";
 }
@@ -360,7 +363,31 @@ static int why_instance(const struct request *q, struct state *s, const char *id
     return rc;
 }
 
-static int why_study(struct state *s, const char *uid, struct err *e)
+/* What of a study is under way: how many wait where and since when, and the story of the one that has stood still longest. */
+static int say_what_waits(const struct request *q, struct state *s, const char *uid, struct err *e)
+{
+    struct table t = {0};
+    char text[100];
+    bool several = config_destination_at(q->config, 1) != NULL;
+    int rc = table_load(&t, s, "study_waits", uid, PLACES_MAX, e);
+    for (size_t r = 0; rc == 0 && r < t.rows; r++) {
+        const char *state = table_get(&t, r, "state");
+        const char *destination = table_get(&t, r, "destination");
+        bool is_known = several && destination && strcmp(state ? state : "", "received") != 0;
+        (void)printf("  %lld %s", table_number(&t, r, "instances"), text_printable(state, text, sizeof text));
+        (void)printf("%s%s", is_known ? " for destination " : "", is_known ? text_printable(destination, text, sizeof text) : "");
+        (void)printf("%s since %s", table_number(&t, r, "held") ? ", held," : "", text_time(table_number(&t, r, "since_ms"), text, sizeof text));
+        (void)printf(", for example %s\n", table_get(&t, r, "id"));
+    }
+    if (rc == 0 && t.rows > 0) {
+        (void)printf("The one that has stood still longest:\n");
+        rc = why_instance(q, s, table_get(&t, 0, "id"), e);
+    }
+    table_clear(&t);
+    return rc;
+}
+
+static int why_study(const struct request *q, struct state *s, const char *uid, struct err *e)
 {
     static const char *const parts[] = {"imported", "stored", "duplicate", "under_way", "quarantined", "failed"};
     struct table t = {0};
@@ -379,6 +406,9 @@ static int why_study(struct state *s, const char *uid, struct err *e)
             }
         }
         (void)printf("\n");
+        if (config_destination_at(q->config, 1)) {
+            say_line(&t, "destinations", "Destinations");
+        }
         int shown = 0;
         for (size_t r = 0; r < all.rows && shown < WHY_MAX; r++) {
             const char *state = table_get(&all, r, "state");
@@ -394,7 +424,11 @@ static int why_study(struct state *s, const char *uid, struct err *e)
         if (shown > 0) {
             (void)printf("To do: `storescpctl why` with one of these ids.%s\n", shown == WHY_MAX ? " There may be more." : "");
         }
-        (void)putchar('\n');
+        if (table_number(&t, 0, "under_way") > 0) { /* the story closes with an empty line itself */
+            rc = say_what_waits(q, s, uid, e);
+        } else {
+            (void)putchar('\n');
+        }
     }
     table_clear(&t);
     table_clear(&all);
@@ -415,7 +449,7 @@ int command_why(struct request *q)
         if (kind && id && strcmp(kind, "instance") == 0) {
             rc = why_instance(q, state, id, &e);
         } else if (kind && id && strcmp(kind, "study") == 0) {
-            rc = why_study(state, id, &e);
+            rc = why_study(q, state, id, &e);
         } else if (kind && id && strcmp(kind, "batch") == 0) {
             rc = say_batch(state, id, id, &e);
         }

@@ -47,6 +47,8 @@ static const struct {
                   "stopped_ms, stopped_by FROM fix_rule ORDER BY stopped_ms IS NOT NULL, id DESC LIMIT ?2"},
     {"instances_of_study", "SELECT id, state, sop_instance_uid, error_code, batch, image_set_id FROM instance WHERE study_uid = ?1 "
                            "ORDER BY id LIMIT ?2"},
+    {"study_waits", "SELECT state, destination, held, count(*) AS instances, min(changed_ms) AS since_ms, id FROM instance WHERE study_uid = ?1 "
+                    "AND state IN ('received', 'validated', 'uploaded', 'importing') GROUP BY state, destination, held ORDER BY since_ms LIMIT ?2"},
     {"instances_of_batch", "SELECT id, state, sop_instance_uid, error_code, held, image_set_id FROM instance WHERE batch = ?1 ORDER BY id LIMIT ?2"},
     {"batch_waits", "SELECT sum(state = 'validated') AS not_uploaded, sum(held = 1) AS held, max(CASE WHEN held = 1 THEN id END) AS held_id, "
                     "max(CASE WHEN state = 'validated' AND held = 0 THEN id END) AS not_uploaded_id FROM instance WHERE batch = ?1 LIMIT ?2"},

@@ -119,7 +119,9 @@ static void check_identity(struct doctor *d, struct finding *f)
         }
         finding_of_error(f, FOUND_FAILED, &e, NO_PERMISSION);
         if (e.code == ERR_AWS_CREDENTIALS) {
-            finding_advise(f, "AWS does not know these keys: are they deleted, deactivated, mistyped, of another partition (China, GovCloud)?");
+            bool is_secret = strstr(e.text, "SignatureDoesNotMatch") != NULL;
+            finding_advise(f, is_secret ? "the secret key does not belong to the access key: mistyped, or not copied whole? (aws_secret_access_key, or where the keys come from)"
+                              : "AWS does not know these keys: are they deleted, deactivated, mistyped, of another partition (China, GovCloud)?");
         }
         return;
     }

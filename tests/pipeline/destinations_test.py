@@ -57,6 +57,9 @@ def blocked_and_healed(it, aws):
     same(it.status()['destinations'], {'neuro': {'validated': 303, 'uploaded': 0, 'importing': 0}}, 'what waits, in status --json')
     story = it.ctl('why', it.one("SELECT id FROM instance WHERE destination = 'neuro' LIMIT 1"))
     check('Destination: neuro' in story and 'waiting with destination neuro' in story and 'NoSuchBucket' in story, f'why tells it: {story}')
+    story = it.ctl('why', it.one("SELECT study_uid FROM instance WHERE calling_ae = 'NEURO1' LIMIT 1"))
+    check('Destinations: default,neuro' in story and '  3 validated for destination neuro since' in story and 'NoSuchBucket' in story,
+          f'why of the study tells where it stands and what it waits for: {story}')
     same(it.one("SELECT count(*) FROM instance WHERE state = 'stored' AND batch IS NULL AND location = 's3://the-archive/' || s3_key AND etag IS NOT NULL"), 4,
          'where the stored ones lie')
     same(it.one('SELECT sum(attempts) FROM instance'), 0, 'attempts that instances were charged with')

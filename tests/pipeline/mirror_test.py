@@ -118,7 +118,7 @@ def test(build):
             it.configure(dynamodb_table=TABLE, endpoint_url_dynamodb=f'http://127.0.0.1:{db.port}')
             it.ctl('reload')
             until(lambda: it.query("SELECT 1 FROM outbox WHERE error_code = 'AWS_NOT_FOUND'"), 20, 'the missing table is noted')
-            check(any('dynamodb' in w and 'AWS_NOT_FOUND' in w for w in it.status()['warnings']), f'status does not tell: {it.status()["warnings"]}')
+            check(any('dynamodb' in w and 'AWS_NOT_FOUND' in w and 'queue or table' in w for w in it.status()['warnings']), f'status does not tell: {it.status()["warnings"]}')
             db.make_table()
             study = it.send(2)
             it.imported(study, 2)
