@@ -16,13 +16,13 @@ struct layout {
 static void say_who_waits(const struct request *q, struct state *s)
 {
     struct table t = {0};
-    char clean[400];
+    char clean[900];
     (void)table_load(&t, s, "workers", NULL, 1000, NULL);
     for (size_t r = 0; r < t.rows; r++) {
         const char *name = table_get(&t, r, "name");
         const char *status = table_get(&t, r, "status");
         if (name && status && strncmp(status, "waiting", 7) == 0 && worker_is_living(q->home, name)) {
-            char line[600];
+            char line[1100];
             (void)snprintf(line, sizeof line, "%s is %s", name, text_printable(status, clean, sizeof clean));
             table_print_sentence(line, 0, stdout);
         }
@@ -115,7 +115,11 @@ static void stuck_detail(const struct table *t, size_t row, FILE *out)
     if (text && text[0]) {
         used += (size_t)snprintf(line + used, sizeof line - used, ": %s", text_printable(text, clean, sizeof clean));
     }
-    if (batch_text && batch_text[0]) {
+    const char *batch = table_get(t, row, "batch");
+    const char *before = row > 0 ? table_get(t, row - 1, "batch") : NULL;
+    if (batch_text && batch_text[0] && batch && before && strcmp(batch, before) == 0) {
+        (void)snprintf(line + used, sizeof line - used, "; its batch: as above");
+    } else if (batch_text && batch_text[0]) {
         (void)snprintf(line + used, sizeof line - used, "; its batch: %s", text_printable(batch_text, clean, sizeof clean));
     }
     table_print_sentence(line, 2, out);

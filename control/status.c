@@ -87,8 +87,8 @@ static void warn_of_certificates(void *ctx, bool serious, const char *sentence)
 static void warn_of_waiting(struct picture *p, const struct request *q, const char *name, const char *status)
 {
     char place[CONFIG_DESTINATION_SIZE];
-    char why[320];
-    char clean[320];
+    char why[400];
+    char clean[400];
     while (waiting_part(&status, place, sizeof place, why, sizeof why)) {
         if (place[0] && !config_destination_named(q->config, place)) {
             continue; /* warn_of_orphans() tells it */

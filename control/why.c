@@ -6,6 +6,8 @@
 #include "control/control.h"
 #include "control/table.h"
 
+#include <ctype.h>
+
 enum { WHY_MAX = 10, STUDY_MAX = 100000, PLACES_MAX = 4 };
 
 /* What a person does about an error; %s is what to give to storescpctl. NULL sentence: the class below says it. */
@@ -39,7 +41,7 @@ static void say_remedy(int code, const char *state, const char *id)
     } else if (has_ended) {
         (void)printf("To do: heal the cause, then `storescpctl retry %s`. If it cannot be healed, have it sent again.\n", id);
     } else if (err_class_of(code) == ERR_CLASS_CONFIG) {
-        (void)printf("To do: heal the setting, right or clock (`storescpctl config` shows the settings); it goes on by itself then.\n");
+        (void)printf("To do: heal the setting, right or clock; `storescpctl doctor` says which. It goes on by itself then.\n");
     } else if (err_class_of(code) == ERR_CLASS_BUG) {
         (void)printf("To do: this must not happen; report it with `storescpctl show %s --json`.\n", id);
     } else {
@@ -51,7 +53,7 @@ static const char *where(const char *state)
 {
     static const char *const sentences[][2] = {
         {"received", "is safe in the spool and waits for a validator"},
-        {"validated", "is judged good and waits to be put into S3"},
+        {"validated", "is judged good and waits to be uploaded"},
         {"uploaded", "is in S3 and waits for its batch's import job"},
         {"importing", "is in an import job of HealthImaging"},
         {"imported", "is in HealthImaging: done"},
@@ -82,7 +84,8 @@ static size_t living_of(const char *home, enum state_stage stage)
 const char *waiting_remedy(const char *why)
 {
     char name[48] = "";
-    int code = why && sscanf(why, "%47[A-Z0-9_]:", name) == 1 ? err_code_of(name) : 0;
+    const char *colon = why && islower((unsigned char)why[0]) ? strstr(why, ": ") : NULL; /* an importer says first what it was doing */
+    int code = why && sscanf(colon ? colon + 2 : why, "%47[A-Z0-9_]:", name) == 1 ? err_code_of(name) : 0;
     if (code == ERR_NETWORK || code == ERR_TIMEOUT) {
         return "nothing while it recovers, it goes on by itself; if it lasts: check network, proxy and endpoint_url";
     }

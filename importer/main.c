@@ -38,16 +38,18 @@ struct process {
 static void status_text(const struct process *p, char *out, size_t size)
 {
     size_t used = 0;
-    bool several = p->count > 1;
+    bool several = config_destination_at(p->worker.config, 1) != NULL;
     (void)snprintf(out, size, "ready");
     for (size_t k = 0; k < p->count && used + 1 < size; k++) {
         const struct importer *m = &p->places[k]->m;
         const struct gate *const gates[] = {&m->start, &m->poll, &m->results};
         for (size_t i = 0; i < sizeof gates / sizeof gates[0] && used + 1 < size; i++) {
             if (gate_is_alarmed(gates[i]) || (gates[i]->failures >= WAITING_AFTER && !gates[i]->is_resting)) {
-                used += (size_t)snprintf(out + used, size - used, "%s%s%s%s%.30s: %s: %.200s", used ? "; " : "waiting: ", several ? "[" : "",
-                                         several ? config_destination_name(m->config) : "", several ? "] " : "", gates[i]->name,
-                                         err_name(gates[i]->why.code), gates[i]->why.text);
+                const char *of = several ? strstr(gates[i]->name, " of ") : NULL; /* the brackets name it */
+                int length = (int)(of ? of - gates[i]->name : (ptrdiff_t)strlen(gates[i]->name));
+                used += (size_t)snprintf(out + used, size - used, "%s%s%s%s%.*s: %s: %s", used ? "; " : "waiting: ", several ? "[" : "",
+                                         several ? config_destination_name(m->config) : "", several ? "] " : "", length, gates[i]->name,
+                                         err_name(gates[i]->why.code), gates[i]->why.text); /* whole: the remedy stands at its end */
                 break;
             }
         }

@@ -185,6 +185,8 @@ def reach_clock_and_keys(p):
     p.settings(aws_access_key_id=None, aws_secret_access_key=None)
     p.only('credentials', 'failed', 'no AWS credentials', 'credentials come from', environment={'HOME': it.work})
     same({p.checks[k][0] for k in ('identity', 'bucket', 'put', 'datastore')}, {'not_checked'}, 'what needs credentials')
+    p.settings(aws_secret_access_key='another-secret')
+    p.only('identity', 'failed', 'SignatureDoesNotMatch', 'does not belong to the access key')
     p.settings(aws_access_key_id='NOBODYKNOWSTHIS')
     p.only('identity', 'failed', 'STS GetCallerIdentity', 'does not know these keys')
     same({p.checks[k][0] for k in ('bucket', 'put', 'datastore')}, {'not_checked'}, 'what needs credentials that are taken')

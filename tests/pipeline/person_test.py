@@ -60,6 +60,10 @@ def cloud(build):
             one = it.one('SELECT id FROM instance ORDER BY id DESC LIMIT 1')
             until(lambda: it.one('SELECT state FROM instance WHERE id = ?', one) == state, 20, f'it is {state}')  # noqa: B023
             until(lambda: 'not allowed' in it.ctl('why', one), 20, f'why tells the reason of {operation}')  # noqa: B023
+            story = it.ctl('why', it.one('SELECT study_uid FROM instance WHERE id = ?', one))
+            check(f'  2 {state} since' in story and 'not allowed' in story and '`storescpctl doctor` says which setting or right' in story,
+                  f'why of the study tells where it stands, the reason of {operation} and what to do: {story}')
+            same(it.ctl('stuck').count('its batch: HealthImaging'), int(state == 'importing'), 'how often stuck tells the reason of one batch')
             for command in ('status', 'stuck', 'studies'):
                 fits('\n'.join(line for line in it.ctl(command).splitlines() if not line.startswith('WARN')), command)
             if state == 'importing':
