@@ -398,7 +398,9 @@ static void on_response(void *ctx, struct http_response *r)
     if (!http_header(r, s3 ? "x-amz-request-id" : "x-amzn-requestid", a.request_id, sizeof a.request_id)) {
         a.request_id[0] = '\0';
     }
-    if (r->rc != 0) {
+    if (r->rc == ERR_TOO_LARGE && f->call->service != AWS_SQS) { /* no word on what was asked; a queue's messages may be that long (sqs.h) */
+        a.rc = err_set(&a.why, ERR_NETWORK, 0, "%s %s: %s: has a proxy in between answered?", who, f->call->operation, r->why.text);
+    } else if (r->rc != 0) {
         a.rc = err_set(&a.why, r->rc, 0, "%s %s: %s", who, f->call->operation, r->why.text);
     } else if (!f->call->is_plain && (r->status < 200 || r->status > 299)) {
         char type[120];

@@ -159,6 +159,8 @@ enum s3_found s3_found_judge(const struct aws_client *c, const struct http_respo
 int s3_found_other(const char *operation, const char *path, bool is_unclear, struct err *e);
 /* Checks the encryption that an answer tells. ERR_AWS_ENCRYPTION. */
 int s3_check_encryption(const struct aws_client *c, const char *operation, const struct http_response *r, struct err *e);
+/* Words for a look that was denied; leaves other answers alone. */
+void s3_explain_look(const char *path, struct aws_answer *a);
 /* Was it refused because something lies under the key already? */
 bool s3_is_taken(const struct aws_answer *a);
 /* Words for an answer that says: this server does not know something that we ask. Leaves others alone. */

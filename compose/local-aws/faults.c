@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RULES_MAX = 1000, MS_MAX = 600000 };
+enum { RULES_MAX = 1000, MS_MAX = 600000, KIB_MAX = 16384 };
 
 struct faults {
     pthread_mutex_t lock;
@@ -32,7 +32,7 @@ static const struct {
              {"strange_line", offsetof(struct fault_effect, strange_line)}};
 enum { FLAGS = sizeof flags / sizeof flags[0] };
 static const char *const actions[] = {"error", "delay", "hang", "late_error", "clock_skew", "job_failed", "slow_answer", "short_page", "failure_reason"};
-static const char *const words[] = {"operation", "key", "times", "skip", "action", "status", "code", "message", "ms", "seconds", "partial", "reason", "entries", "seen"};
+static const char *const words[] = {"operation", "key", "times", "skip", "action", "status", "code", "message", "ms", "seconds", "partial", "reason", "entries", "kib", "seen"};
 
 struct faults *faults_new(void)
 {
@@ -104,8 +104,9 @@ static int check_rule(json_t *rule, struct err *e)
     json_int_t ms = number_of(rule, "ms", 0);
     json_int_t status = number_of(rule, "status", 503);
     json_int_t entries = number_of(rule, "entries", 1);
-    if (ms < 0 || ms > MS_MAX || status < 300 || status > 599 || entries < 1 || entries > 1000) {
-        return err_set(e, ERR_ARGUMENT, 0, "ms must be 0 to %d, status 300 to 599, entries 1 to 1000", MS_MAX);
+    json_int_t kib = number_of(rule, "kib", 0);
+    if (ms < 0 || ms > MS_MAX || status < 300 || status > 599 || entries < 1 || entries > 1000 || kib < 0 || kib > KIB_MAX) {
+        return err_set(e, ERR_ARGUMENT, 0, "ms must be 0 to %d, status 300 to 599, entries 1 to 1000, kib 0 to %d", MS_MAX, KIB_MAX);
     }
     return 0;
 }
@@ -160,6 +161,8 @@ static void apply(json_t *rule, struct fault_effect *out)
         out->status = (unsigned)number_of(rule, "status", 503);
         (void)snprintf(out->code, sizeof out->code, "%s", string_of(rule, "code", "ServiceUnavailable"));
         (void)snprintf(out->message, sizeof out->message, "%s", string_of(rule, "message", "ordered fault"));
+    } else if (strcmp(action, "strange_answer") == 0) {
+        out->strange_kib = (int)number_of(rule, "kib", 0);
     } else if (strcmp(action, "late_error") == 0) {
         out->late_error = true;
         (void)snprintf(out->code, sizeof out->code, "%s", string_of(rule, "code", "InternalError"));

@@ -18,6 +18,7 @@ struct fault_effect {
     bool wrong_etag, wrong_checksum, has_skew, expired_token, late_error, other_encryption; /* late: status 200, then the error */
     bool cut_answer, strange_answer;
     int clock_skew_s, slow_ms, page; /* page: most entries of a list; 0: as the service has it */
+    int strange_kib; /* at least so long is the strange answer */
     bool job_failed, partial, server_error, customer_error, drop_result, skip_file, strange_line; /* of ImportJob, ImportFile, StoreInstance */
     int failure_reason; /* of StoreInstance; 0: none */
 };

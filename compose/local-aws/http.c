@@ -131,7 +131,11 @@ static void apply_faults(struct request *r)
     } else if (f->strange_answer) {
         r->status = 200;
         answer_header(r, "Content-Type", "text/html");
-        text_add(&r->out, "<!DOCTYPE html><html><head><title>Welcome</title></head><body>Please accept the terms of use.</body></html>\n");
+        text_add(&r->out, "<!DOCTYPE html><html><head><title>Welcome</title></head><body>Please accept the terms of use.");
+        for (int i = 0; i < 16 * f->strange_kib; i++) {
+            text_add(&r->out, "They are long, and nobody reads them: forty words and some more.");
+        }
+        text_add(&r->out, "</body></html>\n");
     }
 }
 

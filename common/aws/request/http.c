@@ -421,8 +421,12 @@ static int network_error(struct transfer *t, CURLcode code, struct http_response
         return err_set(&r->why, ERR_NETWORK, 0, "%s: the connection ended without an answer", t->origin);
     case CURLE_SSL_CERTPROBLEM:
         return err_set(&r->why, ERR_CONFIG, 0, "%s: our client certificate or its key cannot be used (%s)", t->origin, what);
-    case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
+        if (connected > 0 || fresh == 0) { /* it was asked, and what it said has no head */
+            return err_set(&r->why, ERR_NETWORK, 0, "%s: the answer is no HTTP: does another service listen there?", t->origin);
+        }
+        return err_set(&r->why, ERR_CONFIG, 0, "%s: %s", t->origin, what);
+    case CURLE_URL_MALFORMAT:
         return err_set(&r->why, ERR_CONFIG, 0, "%s: %s", t->origin, what);
     default:
         r->stale_connection = fresh == 0 && t->head_used == 0 &&

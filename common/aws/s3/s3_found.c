@@ -63,6 +63,14 @@ int s3_found_other(const char *operation, const char *path, bool is_unclear, str
                    is_unclear ? "an object of the same size, and S3 tells nothing to compare its content by" : "another object");
 }
 
+void s3_explain_look(const char *path, struct aws_answer *a)
+{
+    const struct err said = a->why;
+    if (a->rc == ERR_AWS_DENIED) {
+        (void)err_set(&a->why, a->rc, 0, "an object lies under %.160s, and we may not look whether it is this image: allow s3:GetObject. %.160s", path, said.text);
+    }
+}
+
 bool s3_is_taken(const struct aws_answer *a)
 {
     return a->rc != 0 && a->http && a->http->rc == 0 && (a->http->status == 412 || strcmp(a->code, "PreconditionFailed") == 0);

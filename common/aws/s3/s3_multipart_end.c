@@ -76,6 +76,7 @@ static void on_taken(struct job *job, int number, struct aws_answer *a)
         return;
     }
     if (a->rc != 0) {
+        s3_explain_look(job->place.path, a);
         job_fail(job, a->rc == ERR_AWS_NOT_FOUND ? ERR_AWS_CONFLICT : a->rc, &a->why);
         return;
     }

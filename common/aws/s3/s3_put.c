@@ -164,6 +164,7 @@ static void on_head(void *ctx, struct aws_answer *a)
         return;
     }
     if (a->rc != 0) {
+        s3_explain_look(job->place.path, a);
         finish_with(job, a->rc, &a->why);
         return;
     }
