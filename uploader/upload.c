@@ -334,9 +334,7 @@ static bool end_of(struct upload *u, struct item *item)
     case ERR_CLASS_REFUSE:
         refuse(u, item, &why);
         break;
-    case ERR_CLASS_CONFIG:
-        pause_all(u, item, &why);
-        break;
+    case ERR_CLASS_CONFIG: /* a right that only this one needs, such as to look at what lies under its key, holds up nobody else */
     case ERR_CLASS_PEER_DOWN:
         if (alone) {
             defer(u, item, &why);
