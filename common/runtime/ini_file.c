@@ -60,11 +60,26 @@ static int read_line(char *line, char *section, struct ini_line *out)
     return out->name[0] == '\0' ? -1 : 1;
 }
 
+/* fgets() into line; does what was read hold a zero byte? The rest of line is filled with line ends, so that the first one tells where it ended. */
+static bool read_bytes(char *line, FILE *file, bool *has_zero)
+{
+    memset(line, '\n', LINE_MAX_BYTES);
+    if (!fgets(line, LINE_MAX_BYTES, file)) {
+        return false;
+    }
+    const char *end = memchr(line, '\n', LINE_MAX_BYTES);
+    bool is_whole = end && end < line + LINE_MAX_BYTES - 1 && end[1] == '\0'; /* else the zero that fgets() sets stands before the filling */
+    size_t got = is_whole ? (size_t)(end - line) + 1 : end ? (size_t)(end - line) - 1 : LINE_MAX_BYTES - 1;
+    *has_zero = strlen(line) != got;
+    return true;
+}
+
 int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line *line), void *ctx, int *bad_line, struct err *e)
 {
     char section[SECTION_MAX] = "";
     int bad = 0;
     bool too_long = false;
+    bool has_zero = false;
     int rc = 0;
     FILE *file = fopen(path, "re");
     if (!file) {
@@ -76,9 +91,13 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
         (void)fclose(file);
         return err_set(e, ERR_MEMORY, 0, "%s cannot be read", path);
     }
-    for (int number = 1; rc == 0 && fgets(line, LINE_MAX_BYTES, file); number++) {
+    for (int number = 1; rc == 0 && read_bytes(line, file, &has_zero); number++) {
         struct ini_line out = {.number = number};
         size_t length = strlen(line);
+        if (has_zero) { /* a disk that was full or died leaves such files; half a line is no setting */
+            bad = bad ? bad : number;
+            continue;
+        }
         bool whole = length > 0 && line[length - 1] == '\n';
         if (!whole && length == LINE_MAX_BYTES - 1) {
             int c;

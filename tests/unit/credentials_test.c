@@ -91,6 +91,23 @@ static void lines_of_a_file(void **unused)
     assert_int_equal(bad, 1);
     assert_string_equal(all, "2[]after=1|");
     free(text);
+    /* zero bytes, as a disk leaves them that died: no line of them is a setting, nor is a file of nothing else an empty one */
+    static const char damaged[] = "a = 1\nb = 2\0 and more\nc = 3\n\0\0\0";
+    const char *name = file("a", "");
+    const size_t sizes[] = {sizeof damaged - 1, 1, 4096, 32766, 32767, 32768, 70000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        char *bytes = calloc(1, 70000);
+        FILE *f = fopen(name, "we");
+        assert_true(f && bytes);
+        memcpy(bytes, damaged, i == 0 ? sizes[0] : 0);
+        assert_int_equal(fwrite(bytes, 1, sizes[i], f), sizes[i]);
+        assert_int_equal(fclose(f), 0);
+        free(bytes);
+        all[0] = '\0';
+        assert_int_equal(ini_file_read(name, collect, all, &bad, &e), ERR_PROTOCOL);
+        assert_int_equal(bad, i == 0 ? 2 : 1);
+        assert_string_equal(all, i == 0 ? "1[]a=1|3[]c=3|" : "");
+    }
 }
 
 static void profiles(void **unused)
