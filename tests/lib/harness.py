@@ -12,6 +12,7 @@ the installation), and what needs the cloud calls need_cloud(), which ends the t
 import concurrent.futures
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import hmac
 import json
@@ -428,6 +429,14 @@ def run_tool(*words, seconds=120):
 def statuses(output):
     """C-STORE statuses in what storescu -v or dcmsend -v print."""
     return re.findall(r'(?:Status|status)[^\n]*?(?:\(|: )(?:Status=)?(0x[0-9a-fA-F]{4}|[0-9a-fA-F]{4})\b', output)
+
+
+@contextlib.contextmanager
+def installing():
+    """One at a time on this machine: what fetches packages must not meet another test that does (apt's locks, one node_modules for several tests)."""
+    with open(os.path.join(tempfile.gettempdir(), f'storescp-tests.{os.getuid()}.install'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def beside(*parts):

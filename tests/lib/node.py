@@ -6,10 +6,15 @@ import os
 import shutil
 import subprocess
 
-from harness import LeftOut
+from harness import LeftOut, installing
 
 
 def need(directory):
+    with installing():
+        return fetch(directory)
+
+
+def fetch(directory):
     if not shutil.which('node') or not shutil.which('npm'):
         if os.geteuid() == 0 and shutil.which('apt-get'):
             for words in (('update', '-qq'), ('install', '-y', '-qq', '--no-install-recommends', 'nodejs', 'npm')):

@@ -19,7 +19,7 @@ import threading
 import urllib.error
 import urllib.request
 
-from harness import LeftOut, clean_environment, free_port, until
+from harness import LeftOut, clean_environment, free_port, installing, until
 
 PLUGIN = '/usr/share/orthanc/plugins/libOrthancDicomWeb.so'
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -27,10 +27,11 @@ NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def need_orthanc():
     """Installs it if it is not there: a few seconds."""
-    if not (shutil.which('Orthanc') and os.path.exists(PLUGIN)):
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(['apt-get', 'install', '-y', '--no-install-recommends', 'orthanc', 'orthanc-dicomweb'], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, timeout=120, env=dict(os.environ, DEBIAN_FRONTEND='noninteractive', RUNLEVEL='1'))
+    with installing():
+        if not (shutil.which('Orthanc') and os.path.exists(PLUGIN)):
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(['apt-get', 'install', '-y', '--no-install-recommends', 'orthanc', 'orthanc-dicomweb'], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, timeout=120, env=dict(os.environ, DEBIAN_FRONTEND='noninteractive', RUNLEVEL='1'))
     if not (shutil.which('Orthanc') and os.path.exists(PLUGIN)):
         raise LeftOut('Orthanc with its DICOMweb plug-in is not installed (Debian: orthanc, orthanc-dicomweb)')
 

@@ -12,7 +12,7 @@ import sys
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-from harness import TOP, Installation, LeftOut, check, clean_environment, free_port, main, make_study, same, say, until  # noqa: E402
+from harness import Installation, LeftOut, TOP, check, clean_environment, free_port, installing, main, make_study, same, say, until  # noqa: E402
 from node import need  # noqa: E402
 import scu  # noqa: E402
 
@@ -55,11 +55,12 @@ def dcmjs(it, node, references, port):
 
 class Orthanc:
     def __init__(self, it, dicom_port):
-        self.program = shutil.which('Orthanc')
-        if not self.program and os.geteuid() == 0 and shutil.which('apt-get'):
-            subprocess.run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'orthanc'], env=dict(os.environ, DEBIAN_FRONTEND='noninteractive'),
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300, check=False)
+        with installing():
             self.program = shutil.which('Orthanc')
+            if not self.program and os.geteuid() == 0 and shutil.which('apt-get'):
+                subprocess.run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'orthanc'], env=dict(os.environ, DEBIAN_FRONTEND='noninteractive'),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300, check=False)
+                self.program = shutil.which('Orthanc')
         if not self.program:
             raise LeftOut('Orthanc is not here: as root, apt-get install orthanc')
         self.http = free_port()

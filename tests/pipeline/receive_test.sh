@@ -6,7 +6,7 @@ build=$1
 here=$(cd "$(dirname "$0")" && pwd)
 shared=${SHARED_DIR:-$here/../../../shared}
 home=$(mktemp -d /tmp/receive_test.XXXXXX)
-port=$((20000 + $$ % 20000))
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 pids=()
 stop() { for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done; wait 2>/dev/null || true; pids=(); }
 trap 'stop; rm -rf "$home"' EXIT
@@ -15,7 +15,7 @@ start() {
   "$build/bin/storescp-receiver" --home "$home" 2>>"$home/log" & pids+=($!)
   "$build/bin/storescp-validator" --home "$home" 2>>"$home/log" & pids+=($!)
   "$build/bin/storescp-validator" --home "$home" 2>>"$home/log" & pids+=($!)
-  for _ in $(seq 50); do echoscu 127.0.0.1 "$port" 2>/dev/null && return; sleep 0.1; done
+  for _ in $(seq 300); do echoscu 127.0.0.1 "$port" 2>/dev/null && return; sleep 0.1; done
   echo "the receiver does not answer C-ECHO"; tail -5 "$home/log"; exit 1
 }
 sql() { sqlite3 -readonly "$home/state/state.db" "$1"; }

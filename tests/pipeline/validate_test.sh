@@ -7,7 +7,7 @@ build=$1
 here=$(cd "$(dirname "$0")" && pwd)
 shared=${SHARED_DIR:-$here/../../../shared}
 home=$(mktemp -d /tmp/validate_test.XXXXXX)
-port=$((20000 + ($$ + 7919) % 20000))
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 receiver=""; validator=""
 stop() { [ -z "$1" ] || { kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }; }
 trap 'stop "$validator"; stop "$receiver"; rm -rf "$home"' EXIT
@@ -23,7 +23,7 @@ settle() { for _ in $(seq 300); do [ "$(sql "SELECT count(*) FROM instance WHERE
 end_validator() { local rc=0; kill "$validator"; wait "$validator" || rc=$?; validator=""; same "$rc" 0 "exit of the validator"; }
 printf 'scp_port = %s\n' "$port" > "$home/storescp.conf"
 "$build/bin/storescp-receiver" --home "$home" 2>>"$home/log" & receiver=$!
-for _ in $(seq 50); do echoscu 127.0.0.1 "$port" 2>/dev/null && break; sleep 0.1; done
+for _ in $(seq 300); do echoscu 127.0.0.1 "$port" 2>/dev/null && break; sleep 0.1; done
 
 # nobody judges yet: all that follows is one round's work
 python3 "$here/../lib/make_dicom.py" "$home/in" 40 16384
