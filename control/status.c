@@ -21,7 +21,7 @@ struct picture {
     int wanted[STAGE_COUNT]; /* -1: nobody wants any number */
     bool supervisor;
     int64_t free_bytes;
-    char warnings[WARNINGS_MAX][400];
+    char warnings[WARNINGS_MAX][900];
     size_t warning_count;
 };
 
