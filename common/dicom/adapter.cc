@@ -2,11 +2,14 @@
 #include "common/dicom/adapter.h"
 
 #include "common/dicom/associate.h"
+#include "common/dicom/dictionary.h"
 #include "common/dicom/patience.h"
 #include "common/dicom/tls.h"
 #include "common/dicom/wire.h"
 #include "common/runtime/runtime.h"
 #include "dcmtk/config/osconfig.h"
+#include "dcmtk/dcmdata/dcdict.h"
+#include "dcmtk/dcmdata/dctag.h"
 #include "dcmtk/dcmdata/dcuid.h"
 #include "dcmtk/dcmnet/assoc.h"
 #include "dcmtk/dcmnet/dcmlayer.h"
@@ -393,6 +396,31 @@ const char *scp_name_of_uid(const char *uid)
 const char *scp_uid_of_name(const char *name)
 {
     return dcmFindUIDFromName(name);
+}
+
+int dictionary_is_there(void)
+{
+    return dcmDataDict.isDictionaryLoaded() ? 1 : 0;
+}
+
+int dictionary_vr(unsigned group, unsigned element, char vr[3])
+{
+    const DcmTag tag(static_cast<Uint16>(group), static_cast<Uint16>(element));
+    const DcmVR known(DcmVR(tag.getEVR()).getValidEVR()); /* "US or SS" is US */
+    const bool is_known = tag.getEVR() != EVR_UNKNOWN && tag.getEVR() != EVR_UN && tag.getEVR() != EVR_UNKNOWN2B;
+    (void)snprintf(vr, 3, "%s", is_known ? known.getValidVRName() : "UN");
+    return is_known ? 1 : 0;
+}
+
+int dictionary_find(const char *keyword, unsigned *group, unsigned *element)
+{
+    DcmTag tag;
+    if (DcmTag::findTagFromName(keyword, tag).bad()) {
+        return 0;
+    }
+    *group = tag.getGroup();
+    *element = tag.getElement();
+    return 1;
 }
 
 int scp_serve_fd(int fd, const struct scp_config *config, const struct scp_ops *ops, void *ctx, char *outcome, size_t outcome_size,

@@ -418,6 +418,7 @@ static int scan_element(struct source *s, const struct element *el, struct synta
     bool pixels = el->group == 0x7fe0 && (el->number == 0x10 || el->number == 8 || el->number == 9);
     bool little = *depth > 0 && stack[*depth - 1].little;
     if (pixels && *depth == 0) {
+        out->pixels_at = out->has_pixel_data ? out->pixels_at : el->at;
         out->has_pixel_data = true;
         out->pixel_data_is_empty = el->length == 0;
     }
@@ -493,6 +494,9 @@ static int scan_data(struct source *s, struct syntax syntax, struct dicom_scan *
     for (int count = 0; count < ELEMENTS_MAX; count++) {
         while (depth > 0 && stack[depth - 1].end >= 0 && s->at >= stack[depth - 1].end) {
             depth--;
+        }
+        if (depth == 0 && out->has_pixel_data && out->pixels_end == 0) {
+            out->pixels_end = s->at;
         }
         bool items = depth > 0 && !stack[depth - 1].item;
         struct syntax x = syntax;

@@ -31,6 +31,7 @@ struct dicom_scan {
     bool long_value;  /* Patient ID, Accession Number or Study ID longer than the 256 bytes that HealthImaging searches by */
     bool has_pixel_data, pixel_data_is_empty;
     int64_t data_offset; /* of the data set, in the file */
+    int64_t pixels_at, pixels_end; /* the first pixel data element at the top level with its head; in a deflated data set of the inflated one. 0: none */
 };
 
 /*

@@ -82,6 +82,7 @@ enum err_class {
     X(ERR_DICOM_MISMATCH, 65, "DICOM_UID_MISMATCH", ERR_CLASS_REFUSE, "C-STORE request and data set disagree")         \
     X(ERR_DICOM_SYNTAX, 66, "DICOM_TRANSFER_SYNTAX", ERR_CLASS_REFUSE, "HealthImaging cannot import this syntax")      \
     X(ERR_DUPLICATE, 67, "DUPLICATE", ERR_CLASS_REFUSE, "the same SOP instance with the same content is here already") \
+    X(ERR_DICOM_EDIT, 76, "DICOM_EDIT_FAILED", ERR_CLASS_REFUSE, "the element rules cannot be applied to this data set") \
     X(ERR_UID_REUSED, 68, "SOP_UID_REUSED", ERR_CLASS_REFUSE,                                                          \
       "another content with this SOP Instance UID is here already")                                                    \
     /* a DICOMweb server: what it answered to a store request */                                                       \
