@@ -21,7 +21,7 @@ void spool_path(char path[SPOOL_PATH_MAX], const char *home, const char *room, c
 
 int spool_prepare(const char *home, struct err *e)
 {
-    static const char *const rooms[] = {"tmp", "obj", "quarantine", "dropped"};
+    static const char *const rooms[] = {"tmp", "obj", "quarantine", "dropped", "changed", "original"};
     char path[SPOOL_PATH_MAX];
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof rooms / sizeof rooms[0]; i++) {
@@ -102,6 +102,7 @@ static int parse_head(const unsigned char *head, size_t count, struct spool_meta
             meta->received_ms = received;
             meta->data_bytes = bytes;
             meta->data_crc32c = crc;
+            meta->is_changed = strstr(text, " changed") != NULL;
             meta->data_offset = (int64_t)(value + length);
             return proven ? 0 : ERR_SPOOL_DAMAGED; /* the last of ours */
         }
@@ -113,14 +114,24 @@ static int parse_head(const unsigned char *head, size_t count, struct spool_meta
     return ERR_SPOOL_DAMAGED;
 }
 
-int spool_read_meta(const char *home, const char *id, int verify, struct spool_meta *out, struct err *e)
+static int open_in(const char *home, const char *room, const char *id, struct err *e)
+{
+    char path[SPOOL_PATH_MAX];
+    spool_path(path, home, room, id, ".dcm");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd != -1          ? fd
+           : errno == ENOENT ? err_set(e, ERR_SPOOL_MISSING, 0, "there is no file of instance %s in %s/", id, room)
+                             : err_set(e, ERR_IO, errno, "%s", path);
+}
+
+int spool_read_room(const char *home, const char *room, const char *id, int verify, struct spool_meta *out, struct err *e)
 {
     struct spool_meta meta;
     unsigned char head[SPOOL_HEAD_MAX];
     struct stat info;
     memset(&meta, 0, sizeof meta);
     (void)snprintf(meta.id, sizeof meta.id, "%s", id);
-    int fd = spool_open(home, id, e);
+    int fd = room ? open_in(home, room, id, e) : spool_open(home, id, e);
     if (fd < 0) {
         return fd;
     }
@@ -160,6 +171,17 @@ int spool_read_meta(const char *home, const char *id, int verify, struct spool_m
     return rc;
 }
 
+int spool_read_meta(const char *home, const char *id, int verify, struct spool_meta *out, struct err *e)
+{
+    return spool_read_room(home, NULL, id, verify, out, e);
+}
+
+int spool_open_received(const char *home, const char *id, struct err *e)
+{
+    int fd = open_in(home, "original", id, e);
+    return fd == ERR_SPOOL_MISSING ? spool_open(home, id, e) : fd;
+}
+
 static int move(const char *home, const char *id, const char *from, const char *to, struct err *e)
 {
     char old[SPOOL_PATH_MAX];
@@ -179,7 +201,8 @@ static int move(const char *home, const char *id, const char *from, const char *
 
 int spool_quarantine(const char *home, const char *id, struct err *e)
 {
-    return move(home, id, "obj", "quarantine", e);
+    int rc = spool_change_undo(home, id, e);
+    return rc ? rc : move(home, id, "obj", "quarantine", e);
 }
 
 int spool_unquarantine(const char *home, const char *id, struct err *e)
@@ -206,7 +229,7 @@ int spool_drop(const char *home, const char *id, struct err *e)
 
 int spool_release(const char *home, const char *id, struct err *e)
 {
-    static const char *const rooms[] = {"obj", "dropped"};
+    static const char *const rooms[] = {"obj", "dropped", "changed", "original"};
     char path[SPOOL_PATH_MAX];
     for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
         spool_path(path, home, rooms[i], id, ".dcm");

@@ -5,10 +5,12 @@
  *   spool/obj/<id>.dcm             complete; durable soon, then a row follows (S2, S3 of docs/states.md)
  *   spool/quarantine/<id>.dcm      quarantined; kept until a person decides
  *   spool/dropped/<id>.dcm         given up by a person; kept for spool_keep_dropped_s
+ *   spool/changed/<id>.dcm         the instance as element rules make it, not yet in force
+ *   spool/original/<id>.dcm        what the sender sent, of an instance whose file in obj/ is a changed one
  *
  * The file is Part 10: preamble, our file meta information (fixed length, written last into reserved room), then the data set's
  * bytes exactly as they came. (0002,0102) holds "storescp1 <received_ms> <data_bytes> <data_crc32c hex>", with which a file
- * proves itself complete without any database (PS3.10 section 7.1 allows private information there).
+ * proves itself complete without any database (PS3.10 section 7.1 allows private information there). A changed file says so there, too.
  */
 #ifndef STORESCP_SPOOL_SPOOL_H
 #define STORESCP_SPOOL_SPOOL_H
@@ -25,6 +27,7 @@ struct spool_meta { /* what the head of a spool file tells about it */
     char calling_ae[20], called_ae[20];
     int64_t received_ms, file_bytes, data_bytes, data_offset;
     uint32_t file_crc32c, data_crc32c;
+    int is_changed; /* by element rules; then it is not what the sender sent */
 };
 
 /* Makes the directories (0700) below home. */
@@ -46,10 +49,29 @@ int spool_open(const char *home, const char *id, struct err *e);
 /* Reads and checks the head of a spool file. verify != 0: reads it whole and compares CRC32C; ERR_SPOOL_DAMAGED if it lies.
  * file_crc32c is only filled when verify is set. */
 int spool_read_meta(const char *home, const char *id, int verify, struct spool_meta *meta, struct err *e);
-int spool_quarantine(const char *home, const char *id, struct err *e);   /* obj -> quarantine; already there: 0 */
+int spool_quarantine(const char *home, const char *id, struct err *e);   /* obj -> quarantine, as the sender sent it; already there: 0 */
 int spool_unquarantine(const char *home, const char *id, struct err *e); /* and back, from dropped/ too */
 int spool_drop(const char *home, const char *id, struct err *e);         /* obj or quarantine -> dropped; there or nowhere: 0 */
-int spool_release(const char *home, const char *id, struct err *e);      /* unlink from obj/ and dropped/; not there: 0 */
+int spool_release(const char *home, const char *id, struct err *e);      /* unlink wherever it is but in quarantine/; not there: 0 */
+
+/* ---- changed files (element rules) ------------------------------------------------------------------------------------------------
+ * While an instance is 'received', 'quarantined' or 'duplicate' its file is what the sender sent; from 'validated' on, if its row says that it was
+ * changed, obj/ holds the changed one and original/ what the sender sent. The order that makes it so after a crash at any moment, without a look at any
+ * clock: changed/ is complete and durable; the sender's file gets its second name in original/, durable; changed/ takes the name in obj/, durable; only then
+ * the row is committed as 'validated'. Whoever claims a 'received' row first calls spool_change_undo(): what stands in original/ takes its place again. */
+
+/* Begins a file in changed/, with spool_write() and spool_finish() as any other; an older one there is replaced. */
+int spool_change_begin(struct spool_writer **out, const char *home, const struct spool_meta *meta, struct err *e);
+/* changed/ -> obj/, the sender's file -> original/. 0: both are durable. */
+int spool_change_switch(const char *home, const char *id, struct err *e);
+/* Back to what the sender sent, durable; nothing to undo: 0, at the cost of two looks for a name. */
+int spool_change_undo(const char *home, const char *id, struct err *e);
+/* Is what the sender sent in original/? */
+int spool_is_changed(const char *home, const char *id);
+/* spool_open() and spool_read_meta() of what the sender sent, wherever it is. */
+int spool_open_received(const char *home, const char *id, struct err *e);
+int spool_read_received(const char *home, const char *id, int verify, struct spool_meta *meta, struct err *e);
+
 /* Calls each() for every file in obj/ ("obj") and quarantine/ ("quarantine"); stops on non-zero. */
 int spool_each(const char *home, int (*each)(void *ctx, const char *id, const char *room), void *ctx, struct err *e);
 /* The same for one room ("obj" or "quarantine"), entry by entry: next gives 1 and an id, or 0 at the end. */

@@ -29,6 +29,7 @@ struct spool_writer {
     int fd;
     char path[SPOOL_PATH_MAX]; /* the name that the file has now, "" while it has none */
     char home[SPOOL_PATH_MAX];
+    const char *room; /* where it gets its name */
     struct spool_meta meta;
     unsigned char *buffer;
     size_t used, head_bytes;
@@ -74,8 +75,8 @@ static void put_text(unsigned char **p, unsigned element, const char *vr, const 
 size_t spool_head(unsigned char head[SPOOL_HEAD_MAX], const struct spool_meta *meta)
 {
     char proof[SPOOL_PROOF_BYTES + 1];
-    int n = snprintf(proof, sizeof proof, "storescp1 %013lld %014lld %08x", (long long)meta->received_ms,
-                     (long long)meta->data_bytes, meta->data_crc32c);
+    int n = snprintf(proof, sizeof proof, "storescp1 %013lld %014lld %08x%s", (long long)meta->received_ms,
+                     (long long)meta->data_bytes, meta->data_crc32c, meta->is_changed ? " changed" : "");
     memset(proof + n, ' ', sizeof proof - (size_t)n);
     memset(head, 0, SPOOL_HEAD_MAX);
     memcpy(head + 128, "DICM", 4);
@@ -102,7 +103,7 @@ size_t spool_head(unsigned char head[SPOOL_HEAD_MAX], const struct spool_meta *m
 static int create_file(struct spool_writer *w)
 {
     char directory[SPOOL_PATH_MAX];
-    spool_path(directory, w->home, "obj", "", "");
+    spool_path(directory, w->home, w->room, "", "");
     w->fd = open(directory, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
     if (w->fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
         spool_path(w->path, w->home, "tmp", w->meta.id, ".part");
@@ -112,7 +113,7 @@ static int create_file(struct spool_writer *w)
                        : err_set(&w->failed, err_from_errno(errno), errno, "cannot create a file in %s/spool for %s", w->home, w->meta.id);
 }
 
-int spool_begin(struct spool_writer **out, const char *home, const struct spool_meta *meta, struct err *e)
+static int begin(struct spool_writer **out, const char *home, const char *room, const struct spool_meta *meta, struct err *e)
 {
     struct spool_writer *w = calloc(1, sizeof *w);
     unsigned char head[SPOOL_HEAD_MAX];
@@ -123,6 +124,7 @@ int spool_begin(struct spool_writer **out, const char *home, const struct spool_
         free(w);
         return err_set(e, ERR_MEMORY, 0, "spool file");
     }
+    w->room = room;
     w->meta = *meta;
     (void)snprintf(w->home, sizeof w->home, "%s", home);
     int rc = create_file(w);
@@ -142,6 +144,25 @@ int spool_begin(struct spool_writer **out, const char *home, const struct spool_
     w->meta.data_crc32c = 0;
     *out = w;
     return 0;
+}
+
+int spool_begin(struct spool_writer **out, const char *home, const struct spool_meta *meta, struct err *e)
+{
+    return begin(out, home, "obj", meta, e);
+}
+
+int spool_change_begin(struct spool_writer **out, const char *home, const struct spool_meta *meta, struct err *e)
+{
+    char path[SPOOL_PATH_MAX];
+    struct spool_meta changed = *meta;
+    changed.is_changed = 1;
+    spool_path(path, home, "changed", "", "");
+    int rc = directory_make(path, e); /* a spool of an older version has none */
+    spool_path(path, home, "changed", meta->id, ".dcm");
+    if (rc == 0 && unlink(path) == -1 && errno != ENOENT) {
+        rc = err_set(e, err_from_errno(errno), errno, "unlink of %s", path);
+    }
+    return rc ? rc : begin(out, home, "changed", &changed, e);
 }
 
 /* Writes all parts at an offset; the parts are used up. */
@@ -243,15 +264,15 @@ static int complete_file(struct spool_writer *w)
     return w->failed.code != 0 ? w->failed.code : write_parts(w, parts, 1, 0);
 }
 
-/* Gives the file its name in obj/. */
+/* Gives the file its name in its room. */
 static int publish(struct spool_writer *w)
 {
     char final[SPOOL_PATH_MAX];
     char nameless[48];
-    spool_path(final, w->home, "obj", w->meta.id, ".dcm");
+    spool_path(final, w->home, w->room, w->meta.id, ".dcm");
     (void)snprintf(nameless, sizeof nameless, "/proc/self/fd/%d", w->fd);
     if (w->path[0] ? rename(w->path, final) == -1 : linkat(AT_FDCWD, nameless, AT_FDCWD, final, AT_SYMLINK_FOLLOW) == -1) {
-        return err_set(&w->failed, err_from_errno(errno), errno, "no name in obj/ for spool file %s", w->meta.id);
+        return err_set(&w->failed, err_from_errno(errno), errno, "no name in %s/ for spool file %s", w->room, w->meta.id);
     }
     memcpy(w->path, final, sizeof final);
     return 0;
@@ -268,7 +289,7 @@ static int make_durable(struct spool_writer *w)
     if (close(fd) == -1) {
         return err_set(&w->failed, err_from_errno(errno), errno, "close of spool file %s", w->meta.id);
     }
-    spool_path(directory, w->home, "obj", "", "");
+    spool_path(directory, w->home, w->room, "", "");
     return directory_sync(directory, &w->failed);
 }
 
