@@ -39,7 +39,7 @@ static const struct command {
      "`drop` gives up all that waits to be told to one of them. 50 rows unless --limit says otherwise."},
     {"show", command_show, 1, 1, OPT_JSON | OPT_LIMIT, "show ID|UID|ACCESSION|PATIENT_ID|BATCH [--json] [--limit N]",
      "everything known about an instance, study or batch", "An instance with its history. Exit code 1 if nothing matches."},
-    {"why", command_why, 1, 1, 0, "why ID|UID|ACCESSION", "one plain story: where it is, what happened, what to do",
+    {"why", command_why, 1, 1, 0, "why ID|UID|ACCESSION", "one plain story: where it is, what it waits for, what to do",
      "Exit code 1 if nothing matches."},
     {"retry", command_retry, 1, 1, OPT_ACCEPT | OPT_JOB | OPT_REASON, "retry ID|STUDY|ALL [--accept] | BATCH --job [--reason TEXT]",
      "try quarantined and failed instances again",
@@ -92,7 +92,9 @@ static int help_all(FILE *out)
 
 static int help_one(const struct command *c, FILE *out)
 {
-    (void)fprintf(out, "usage: storescpctl [--home DIR] %s\n\n%s.\n%s\n", c->usage, c->summary, c->help);
+    size_t length = strlen(c->summary);
+    const char *end = length > 0 && c->summary[length - 1] == '?' ? "" : ".";
+    (void)fprintf(out, "usage: storescpctl [--home DIR] %s\n\n%s%s\n%s\n", c->usage, c->summary, end, c->help);
     return out == stdout ? EXIT_FINE : EXIT_USAGE;
 }
 

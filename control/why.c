@@ -55,7 +55,7 @@ static const char *where(const char *state)
         {"received", "is safe in the spool and waits for a validator"},
         {"validated", "is judged good and waits to be uploaded"},
         {"uploaded", "is in S3 and waits for its batch's import job"},
-        {"importing", "is in an import job of HealthImaging"},
+        {"importing", "is in S3, in a batch whose import job is being started or runs"},
         {"imported", "is in HealthImaging: done"},
         {"stored", "is stored at its destination, which imports nothing: done"},
         {"duplicate", "came again with the same content and is not imported twice"},

@@ -71,8 +71,10 @@ kill -INT "$run"; wait "$run"; check "Ctrl-C: exit 0" [ $? = 0 ]
 check "both ports are shut" eval 'is_shut $port && is_shut $aws_port'
 echo "     first run: $((SECONDS - begun)) s"
 
+printf '\n[destination archive]\nfor_calling_ae = CT1\ndestination_kind = s3\ndicom_bucket = the-archive\nendpoint_url_s3 = http://127.0.0.1:%s\n' "$aws_port" >>"$home/storescp.conf"
 begun=$SECONDS
 timeout 120 "$top/compose/quickstart" --home "$home" --no-stay >"$work/second" 2>&1; check "second run, --no-stay: exit 0" [ $? = 0 ]
+check "a section's bucket is made" [ -d "$home/aws/objects/the-archive" ]
 check "it kept its ports and its data" eval '[ "$(imported)" = 26 ] && says second "port $port"'
 echo "     second run: $((SECONDS - begun)) s"
 
