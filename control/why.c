@@ -10,6 +10,9 @@
 
 enum { WHY_MAX = 10, STUDY_MAX = 100000, PLACES_MAX = 4 };
 
+static const char ask_doctor[] = "`storescpctl doctor` says which setting or right to correct; after a change in storescp.conf `storescpctl reload`; it goes on "
+                                 "by itself then";
+
 /* What a person does about an error; %s is what to give to storescpctl. NULL sentence: the class below says it. */
 static const struct {
     int code;
@@ -41,7 +44,7 @@ static void say_remedy(int code, const char *state, const char *id)
     } else if (has_ended) {
         (void)printf("To do: heal the cause, then `storescpctl retry %s`. If it cannot be healed, have it sent again.\n", id);
     } else if (err_class_of(code) == ERR_CLASS_CONFIG) {
-        (void)printf("To do: heal the setting, right or clock; `storescpctl doctor` says which. It goes on by itself then.\n");
+        (void)printf("To do: %s.\n", ask_doctor);
     } else if (err_class_of(code) == ERR_CLASS_BUG) {
         (void)printf("To do: this must not happen; report it with `storescpctl show %s --json`.\n", id);
     } else {
@@ -93,7 +96,7 @@ const char *waiting_remedy(const char *why)
         return "correct what it says in storescp.conf, then `storescpctl reload`";
     }
     if (err_class_of(code) == ERR_CLASS_CONFIG) {
-        return "`storescpctl doctor` says which setting or right to correct; after a change in storescp.conf `storescpctl reload`; it goes on by itself then";
+        return ask_doctor;
     }
     return "nothing; it goes on by itself";
 }
