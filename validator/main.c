@@ -25,6 +25,7 @@ struct validator {
     struct state *state;
     struct state_batch_limits limits;
     struct state_batch_limits limits_for[CONFIG_DESTINATION_LIMIT]; /* of each destination */
+    struct state_policy policy_for[CONFIG_DESTINATION_LIMIT];
     struct state_instance claims[ROUND];
     struct state_validation verdicts[ROUND];
     bool broken; /* claims of ours can neither be worked nor put back */
@@ -99,6 +100,7 @@ static void route(struct validator *v, struct state_instance *claim, const char 
     (void)snprintf(claim->destination, sizeof claim->destination, "%s", config_destination_name(to));
     out->without_batch = config_destination_kind(to) != KIND_HEALTHIMAGING;
     out->limits = &v->limits_for[i];
+    out->policy = &v->policy_for[i];
 }
 
 /* What a person accepted for this instance does not refuse it again; it is told as a warning. Gives rc back, or 0. */
@@ -149,6 +151,11 @@ static int judge(struct validator *v, struct state_instance *claim, size_t judge
     (void)snprintf(out->identity.accession_number, sizeof out->identity.accession_number, "%s", scan.accession_number);
     (void)snprintf(out->identity.patient_id, sizeof out->identity.patient_id, "%s", scan.patient_id);
     (void)snprintf(out->identity.study_date, sizeof out->identity.study_date, "%s", scan.study_date);
+    (void)snprintf(out->identity.study_id, sizeof out->identity.study_id, "%s", scan.study_id);
+    if (!dicom_integer(scan.series_number, out->identity.series_number, sizeof out->identity.series_number)) {
+        (void)snprintf(out->identity.series_number, sizeof out->identity.series_number, "%s", scan.series_number);
+    }
+    (void)dicom_integer(scan.instance_number, out->identity.instance_number, sizeof out->identity.instance_number);
     route(v, claim, scan.modality, out);
     rc = rc ? rc : bytes_differ(v, claim, judged, out, e);
     if (rc != 0 && err_class_of(rc) != ERR_CLASS_REFUSE) {
@@ -164,18 +171,18 @@ static int judge(struct validator *v, struct state_instance *claim, size_t judge
 
 static void after_commit(struct validator *v, const struct state_validation *d)
 {
-    static const char *const words[] = {"validated", "duplicate", "quarantined", "received"};
+    static const char *const words[] = {"validated", "duplicate", "quarantined", "quarantined", "quarantined", "received"};
     struct err e = {0};
-    const char *word = d->refuse_code ? "quarantined" : words[d->verdict];
-    if (d->fenced || (d->refuse_code == 0 && d->verdict == VERDICT_AGAIN)) {
+    const int code = d->code;
+    const char *word = code ? "quarantined" : words[d->verdict];
+    if (d->fenced || (code == 0 && d->verdict == VERDICT_AGAIN)) {
         return; /* somebody else has it, or the next round will: nothing was decided */
     }
-    if (d->refuse_code == 0 && d->verdict == VERDICT_VALIDATED) {
+    if (code == 0 && d->verdict == VERDICT_VALIDATED) {
         handoff_send(v->worker.handoff, d->claim->r.id, d->claim->r.file_bytes, d->claim->r.file_crc32c);
-    } else if (d->refuse_code || d->verdict == VERDICT_UID_REUSED) {
+    } else if (code) {
         (void)spool_quarantine(v->home, d->claim->r.id, &e);
     }
-    int code = d->refuse_code ? d->refuse_code : d->verdict == VERDICT_UID_REUSED ? ERR_UID_REUSED : 0;
     log_write(code ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "instance_judged",
               "instance=%s state=%s destination=%s code=%s wait_ms=%lld%s%s%s", d->claim->r.id, word, d->claim->destination, err_name(code),
               (long long)(clock_wall_ms() - d->claim->r.received_ms), code ? " remedy=\"storescpctl why " : "", code ? d->claim->r.id : "", code ? "\"" : "");
@@ -356,9 +363,15 @@ static struct state_batch_limits limits_of(const struct config *c)
 {
     return (struct state_batch_limits){.max_count = (int)config_int(c, CFG_BATCH_MAX_COUNT),
                                        .max_bytes = config_int(c, CFG_BATCH_MAX_MB) * 1000000,
-                                       .import_other_content = strcmp(config_text(c, CFG_SAME_UID_OTHER_CONTENT), "import") == 0,
                                        .share_above_count = share_above_count(c),
                                        .share_max_count = (int)config_int(c, CFG_BATCH_SHARE_MAX_COUNT)};
+}
+
+static struct state_policy policy_of(const struct config *c)
+{
+    const char *conflicts = config_text(c, CFG_CONFLICT_SEVERITY);
+    return (struct state_policy){.newer_goes_on = strcmp(config_text(c, CFG_SAME_UID_OTHER_CONTENT), "newer") == 0,
+                                 .conflicts = strcmp(conflicts, "hold") == 0 ? CONFLICT_HOLD : strcmp(conflicts, "off") == 0 ? CONFLICT_OFF : CONFLICT_WARN};
 }
 
 static int start(struct validator *v, const char *home, struct err *e)
@@ -373,6 +386,7 @@ static int start(struct validator *v, const char *home, struct err *e)
     v->limits = limits_of(c);
     for (size_t i = 0; i < CONFIG_DESTINATION_LIMIT && config_destination_at(c, i); i++) {
         v->limits_for[i] = limits_of(config_destination_at(c, i));
+        v->policy_for[i] = policy_of(config_destination_at(c, i));
     }
     return 0;
 }

@@ -316,11 +316,11 @@ static int read_value(struct source *s, const struct element *el, struct dicom_s
         {0x00080018, o->sop_instance_uid, sizeof o->sop_instance_uid, true},
         {0x0020000d, o->study_uid, sizeof o->study_uid, true},
         {0x0020000e, o->series_uid, sizeof o->series_uid, true},
-        {0x00080060, o->modality, sizeof o->modality, false},
-        {0x00080050, o->accession_number, sizeof o->accession_number, false},
+        {0x00080060, o->modality, sizeof o->modality, false}, {0x00080050, o->accession_number, sizeof o->accession_number, false},
         {0x00100020, o->patient_id, sizeof o->patient_id, false},
         {0x00080020, o->study_date, sizeof o->study_date, false},
-        {0x00200010, o->study_id, sizeof o->study_id, false},
+        {0x00200010, o->study_id, sizeof o->study_id, false}, {0x00200011, o->series_number, sizeof o->series_number, false},
+        {0x00200013, o->instance_number, sizeof o->instance_number, false},
     };
     for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
         if (wishes[i].tag == ((uint32_t)el->group << 16 | el->number)) {

@@ -23,7 +23,7 @@ struct dicom_scan {
     char meta_sop_class_uid[72], meta_sop_instance_uid[72], transfer_syntax_uid[72];
     /* data set, top level; "" when missing or empty. Text is printable UTF-8, other bytes are '?'; cut at the size */
     char sop_class_uid[72], sop_instance_uid[72], study_uid[72], series_uid[72];
-    char modality[20], accession_number[260], patient_id[260], study_date[20], study_id[260];
+    char modality[20], accession_number[260], patient_id[260], study_date[20], study_id[260], series_number[20], instance_number[20];
     bool uid_is_odd;  /* a UID held a NUL inside or was cut: not a legal one */
     uint32_t odd_tag; /* group << 16 | element of the first such UID */
     bool duplicated;  /* one of the above came twice; the first counts, also when it is empty */

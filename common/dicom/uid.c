@@ -2,6 +2,8 @@
 #include "common/dicom/uid.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -111,4 +113,20 @@ enum dicom_ts_kind dicom_ts_kind_of(const char *uid)
 {
     const struct dicom_ts *known = dicom_ts_find(uid);
     return known ? known->kind : DICOM_TS_EXPLICIT;
+}
+
+bool dicom_integer(const char *text, char *out, size_t size)
+{
+    enum { IS_MAX = 12 };
+    char *end = NULL;
+    size_t length = strlen(text);
+    bool is_number = length > 0 && length <= IS_MAX && strspn(text, "+-0123456789") == length;
+    long long value = is_number ? strtoll(text, &end, 10) : 0;
+    is_number = is_number && end && *end == '\0';
+    if (is_number) {
+        (void)snprintf(out, size, "%lld", value);
+    } else {
+        out[0] = '\0';
+    }
+    return is_number;
 }

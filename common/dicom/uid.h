@@ -8,6 +8,7 @@
 #define STORESCP_DICOM_UID_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* PS3.5 section 9.1: components of digits, 64 characters at most, no empty component. Leading zeros are common in the field and pass. */
 bool dicom_uid_is_legal(const char *uid);
@@ -15,6 +16,9 @@ bool dicom_uid_is_legal(const char *uid);
 bool dicom_uid_has_leading_zero(const char *uid);
 /* 1 to 16 characters of the default repertoire, no backslash, no control characters, not only spaces. */
 bool dicom_ae_is_legal(const char *title);
+
+/* The number of an IS value (PS3.5 section 6.2) in its shortest form: "+007" is "7"; false, and out is "", if it is none or has more than 12 characters. */
+bool dicom_integer(const char *text, char *out, size_t size);
 
 /* How the data set is encoded (PS3.5 section 10 and annex A). */
 enum dicom_ts_kind { DICOM_TS_IMPLICIT, DICOM_TS_EXPLICIT, DICOM_TS_BIG_ENDIAN, DICOM_TS_DEFLATED, DICOM_TS_ENCAPSULATED };

@@ -165,8 +165,12 @@
       "bytes of unfinished objects, all associations together; what exceeds them is refused with 0xA700; 0: "          \
       "any number")                                                                                                    \
     /* validator */                                                                                                    \
-    X(CFG_SAME_UID_OTHER_CONTENT, "same_uid_other_content", "", TEXT, "quarantine", 6, 10, "quarantine|import",        \
-      "what happens to a SOP Instance UID that comes again with another content")                                      \
+    X(CFG_SAME_UID_OTHER_CONTENT, "same_uid_other_content", "", TEXT, "hold", 4, 5, "hold|newer",                      \
+      "what happens to a SOP Instance UID that comes again with another content: the later one is kept in quarantine " \
+      "for a person, or goes on when the older one has come to its end; in another study or series it is always held") \
+    X(CFG_CONFLICT_SEVERITY, "conflict_severity", "", TEXT, "warn", 3, 4, "warn|hold|off",                             \
+      "what happens to an image whose patient, study or series is described otherwise than in the images before it: "  \
+      "it goes on with a warning, or is kept in quarantine for a person")                                              \
     /* batches and import jobs */                                                                                      \
     X(CFG_BATCH_QUIET_MS, "batch_quiet_ms", "", INT, "30000", 0, 86400000, "ms",                                       \
       "a study's batch closes after this time without a new instance")                                                 \
@@ -371,6 +375,8 @@
     X(CFG_FOR_CALLING_AE)                                                                                              \
     X(CFG_FOR_CALLED_AE)                                                                                               \
     X(CFG_FOR_MODALITY)                                                                                                \
+    X(CFG_SAME_UID_OTHER_CONTENT)                                                                                      \
+    X(CFG_CONFLICT_SEVERITY)                                                                                           \
     X(CFG_BATCH_QUIET_MS)                                                                                              \
     X(CFG_BATCH_MAX_AGE_MS)                                                                                            \
     X(CFG_BATCH_MAX_COUNT)                                                                                             \

@@ -85,6 +85,12 @@ enum err_class {
     X(ERR_DICOM_EDIT, 76, "DICOM_EDIT_FAILED", ERR_CLASS_REFUSE, "the element rules cannot be applied to this data set") \
     X(ERR_UID_REUSED, 68, "SOP_UID_REUSED", ERR_CLASS_REFUSE,                                                          \
       "another content with this SOP Instance UID is here already")                                                    \
+    X(ERR_UID_ELSEWHERE, 86, "SOP_UID_ELSEWHERE", ERR_CLASS_REFUSE,                                                    \
+      "the same SOP Instance UID is here already, in another study or series")                                         \
+    X(ERR_IDENTITY_CONFLICT, 87, "IDENTITY_CONFLICT", ERR_CLASS_REFUSE,                                                \
+      "its patient, study or series is described otherwise than by what came before")                                  \
+    X(ERR_VERSION_WAITS, 88, "OLDER_VERSION_FIRST", ERR_CLASS_RETRY_BACKOFF,                                           \
+      "an older version of the same image is still under way: this one goes after it")                                 \
     /* a DICOMweb server: what it answered to a store request */                                                       \
     X(ERR_STORE_REFUSED, 90, "STORE_REFUSED", ERR_CLASS_REFUSE, "the DICOMweb server refused this instance")           \
     X(ERR_STORE_EXISTS, 91, "STORE_EXISTS", ERR_CLASS_REFUSE, "the DICOMweb server has an instance of that UID already") \

@@ -1,6 +1,6 @@
 /*
  * instances - an instance's way through 'received', 'validated', 'uploaded' and out of the spool. state_move() is the one place
- * where a state changes; the claim (owner and token) decides who may.
+ * where a state changes; the claim (owner and token) decides who may. What a validator's verdict does: verdicts.c.
  */
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
@@ -106,9 +106,7 @@ int state_instance_known(struct state *s, const char *id, bool *releasable, stru
 
 /* ---- claims -------------------------------------------------------------------------------------------------------------- */
 
-#define CLAIM_COLUMNS                                                                                                  \
-    " RETURNING id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"   \
-    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination, modality"
+#define CLAIM_COLUMNS " RETURNING " STATE_CLAIM_COLUMNS
 
 /* One statement for each stage, the state as a literal: only then SQLite uses the partial index of that state. */
 static const char claim_received[] =
@@ -124,7 +122,7 @@ static const char any_received[] = "SELECT 1 FROM instance INDEXED BY work_recei
 static const char any_validated[] = "SELECT 1 FROM instance INDEXED BY work_validated WHERE state = 'validated' AND owner IS NULL "
                                     "AND held = 0 AND destination = ?2 AND next_attempt_ms <= ?1 LIMIT 1";
 
-static void read_claim(sqlite3_stmt *q, struct state_instance *i)
+void state_read_claim(sqlite3_stmt *q, struct state_instance *i)
 {
     memset(i, 0, sizeof *i);
     state_column(q, 0, i->r.id, sizeof i->r.id);
@@ -183,7 +181,7 @@ static int claim(struct state *s, const char *destination, struct state_instance
             rc = state_sql_error(s, e, "claim");
             break;
         }
-        read_claim(q, &out[(*count)++]);
+        state_read_claim(q, &out[(*count)++]);
     }
     if (q) {
         (void)sqlite3_reset(q);
@@ -292,147 +290,6 @@ int state_refuse(struct state *s, const struct state_instance *claim, const stru
     }
     if (rc == 0 && !validator && (why->code == ERR_SPOOL_MISSING || why->code == ERR_SPOOL_DAMAGED)) {
         rc = revive_duplicates(s, claim, clock_wall_ms(), e);
-    }
-    return state_end(s, rc, e);
-}
-
-/* ---- validator ------------------------------------------------------------------------------------------------------------- */
-
-int state_find_twin(struct state *s, const struct state_instance *claim, struct state_instance *twin, bool *same_content,
-                    struct err *e)
-{
-    sqlite3_stmt *q = state_prepare(
-        s,
-        "SELECT id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"
-        " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination, modality "
-        "FROM instance WHERE sop_instance_uid = ?1 AND id <> ?2 AND state IN ('validated', 'uploaded', 'importing', 'imported', 'stored') "
-        "AND destination = ?6 "
-        "ORDER BY (data_bytes = ?3 AND data_crc32c = ?4 AND transfer_syntax_uid = ?5) DESC, id LIMIT 1",
-        e);
-    if (!q || state_bind(q, "ttiitt", claim->r.sop_instance_uid, claim->r.id, claim->r.data_bytes, (int64_t)claim->r.data_crc32c,
-                         claim->r.transfer_syntax_uid, claim->destination) != 0) {
-        return ERR_DATABASE;
-    }
-    int step = sqlite3_step(q);
-    int rc = step == SQLITE_ROW ? 1 : step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for a twin");
-    if (rc == 1) {
-        read_claim(q, twin);
-        *same_content = twin->r.data_bytes == claim->r.data_bytes && twin->r.data_crc32c == claim->r.data_crc32c &&
-                        strcmp(twin->r.transfer_syntax_uid, claim->r.transfer_syntax_uid) == 0;
-    }
-    (void)sqlite3_reset(q);
-    return rc;
-}
-
-static const char remedy_reused[] =
-    "compare both; to import this content too: storescpctl retry ID --accept, or set same_uid_other_content = import";
-static const char remedy_died[] = "keep the file and report it; after an update of the programs: storescpctl retry ID";
-static const char remedy_refused[] = "the sender must correct and send it again; after a change of rules: storescpctl retry ID";
-
-/* Was the twin compared with this claim, as struct state_validation says? */
-static bool is_compared(const struct state_validation *v, const struct state_validation *first, const char *twin)
-{
-    if (strcmp(v->compared_with, twin) == 0) {
-        return true;
-    }
-    for (const struct state_validation *earlier = first; earlier < v; earlier++) {
-        if (strcmp(earlier->claim->r.id, twin) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The verdict on one claim: identity first, so that support finds a quarantined instance by its study as well. */
-static int end_validation(struct state *s, struct state_validation *v, const struct state_validation *first,
-                          const struct state_batch_limits *limits, int64_t now, struct err *e)
-{
-    const struct state_instance *c = v->claim;
-    const struct state_identity *d = &v->identity;
-    struct state_instance twin;
-    bool same = false;
-    int64_t accept = 0;
-    char note[400];
-    int rc = state_run(s, NULL, e,
-                       "UPDATE instance SET study_uid = ?2, series_uid = ?3, modality = ?4, accession_number = ?5, patient_id = ?6,"
-                       " study_date = ?7, warning = ?8, destination = ?10 WHERE id = ?1 AND token = ?9",
-                       "teeeeeeeit", c->r.id, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id,
-                       d->study_date, d->warning, c->token, c->destination);
-    rc = rc ? rc : state_destination_note(s, c->destination, now, e);
-    if (rc != 0) {
-        return rc;
-    }
-    if (v->refuse_code != 0) {
-        rc = state_move(s, c->r.id, c->token, "received", "quarantined", now, err_name(v->refuse_code), v->refuse_text, e);
-        return rc != 0 ? rc
-                       : state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", c->r.id,
-                                   v->refuse_code == ERR_WORKER_DIED ? remedy_died : remedy_refused);
-    }
-    int found = state_find_twin(s, c, &twin, &same, e);
-    if (found < 0) {
-        return found;
-    }
-    rc = state_number(s, &accept, 0, e, "SELECT accept_other_content FROM instance WHERE id = ?1", "t", c->r.id);
-    if (rc != 0) {
-        return rc;
-    }
-    if (found == 1 && same && !accept && !is_compared(v, first, twin.r.id)) {
-        int changed = 0;
-        v->verdict = VERDICT_AGAIN;
-        rc = state_run(s, &changed, e, "UPDATE instance SET owner = NULL WHERE id = ?1 AND token = ?2 AND owner = ?3", "tit", c->r.id,
-                       c->token, s->worker);
-        return rc == 0 && changed == 0 ? ERR_FENCED : rc;
-    }
-    if (found == 1 && same && !v->content_differs && !accept) {
-        v->verdict = VERDICT_DUPLICATE;
-        (void)snprintf(note, sizeof note, "same content as instance %s", twin.r.id);
-        rc = state_move(s, c->r.id, c->token, "received", "duplicate", now, err_name(ERR_DUPLICATE), note, e);
-        if (rc == 0) { /* who waits for the duplicate waits for its twin */
-            rc = state_run(s, NULL, e,
-                           "UPDATE instance SET wait_until_ms = (SELECT d.wait_until_ms FROM instance AS d WHERE d.id = ?2) WHERE id = ?1 AND "
-                           "coalesce(wait_until_ms, 0) < (SELECT d.wait_until_ms FROM instance AS d WHERE d.id = ?2 AND d.wait_until_ms > ?3)",
-                           "tti", twin.r.id, c->r.id, now);
-        }
-    } else if (found == 1 && !(v->limits ? v->limits : limits)->import_other_content && !accept) {
-        v->verdict = VERDICT_UID_REUSED;
-        (void)snprintf(note, sizeof note, "instance %s has the same SOP Instance UID (0008,0018) and another content",
-                       twin.r.id);
-        rc = state_move(s, c->r.id, c->token, "received", "quarantined", now, err_name(ERR_UID_REUSED), note, e);
-        if (rc == 0) {
-            rc = state_run(s, NULL, e, "UPDATE instance SET remedy = ?2 WHERE id = ?1", "tt", c->r.id, remedy_reused);
-        }
-    } else {
-        char batch[STATE_ID_SIZE];
-        v->verdict = VERDICT_VALIDATED;
-        rc = state_move(s, c->r.id, c->token, "received", "validated", now, NULL, NULL, e);
-        rc = rc ? rc : state_urge_instance(s, c->r.id, v->urgent, now, e);
-        if (rc == 0 && v->without_batch) {
-            rc = state_leave_batch(s, c->r.id, e);
-        } else if (rc == 0) {
-            rc = state_assign_batch(s, c->r.id, d->study_uid, c->r.file_bytes, v->limits ? v->limits : limits, now, batch, e);
-        }
-    }
-    if (rc == 0 && found == 1) {
-        rc = state_run(s, NULL, e, "UPDATE instance SET twin = ?2 WHERE id = ?1", "tt", c->r.id, twin.r.id);
-    }
-    return rc;
-}
-
-int state_validated(struct state *s, struct state_validation *v, size_t count, const struct state_batch_limits *limits,
-                    struct err *e)
-{
-    int64_t now = clock_wall_ms();
-    int rc = count ? state_begin(s, e) : 0;
-    if (rc != 0 || count == 0) {
-        return rc;
-    }
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        v[i].fenced = false;
-        rc = end_validation(s, &v[i], v, limits, now, e);
-        if (rc == ERR_FENCED) {
-            v[i].fenced = true;
-            rc = 0;
-        }
     }
     return state_end(s, rc, e);
 }

@@ -37,6 +37,12 @@ struct state {
     size_t statement_count;
 };
 
+/* The columns that state_read_claim() reads, in its order. */
+#define STATE_CLAIM_COLUMNS                                                                                            \
+    "id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"  \
+    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination, modality"
+void state_read_claim(sqlite3_stmt *q, struct state_instance *i);
+
 /* What a batch's client token is made of: derived, so that a repeated start is the same start. */
 #define STATE_CLIENT_TOKEN "storescp-%s"
 
@@ -69,6 +75,21 @@ void state_column(sqlite3_stmt *q, int column, char *buffer, size_t size);
  */
 int state_move(struct state *s, const char *id, int64_t token, const char *from, const char *to, int64_t now_ms,
                const char *code, const char *note, struct err *e);
+/* How an instance agrees with what went on of its study and series before; see conflicts.c. All three inside a transaction. */
+struct state_conflict_found {
+    int count;                    /* elements that differ */
+    bool hold;                    /* it is to be held for that; then text and remedy say why */
+    char text[320], remedy[320];  /* tags and ids, never a value */
+};
+/* Writes its rows in `conflict`. may_hold: a person has to decide, unless one like it went on before. */
+int state_conflicts_find(struct state *s, const struct state_instance *c, const struct state_identity *d, bool may_hold, struct state_conflict_found *out,
+                         struct err *e);
+/* It goes on: what comes later is compared with it. */
+int state_conflicts_seen(struct state *s, const struct state_instance *c, const struct state_identity *d, struct err *e);
+/* It is judged anew: what was found before does not count. */
+int state_conflicts_forget(struct state *s, const struct state_instance *c, struct err *e);
+/* After a rebuild: what is there went on. */
+int state_conflicts_seed(struct state *s, struct err *e);
 /* Puts an instance whose row is (or is just becoming) 'validated' into the open batch of its study and destination; closes a full one and opens
  * the next. now_ms is the clock of the transaction. Inside a transaction. batch receives the id. */
 int state_assign_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes,

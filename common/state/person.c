@@ -10,7 +10,7 @@
 
 enum { CHUNK = 200 };
 
-static const struct state_batch_limits whole_job = {.max_count = 5000, .max_bytes = 10000000000LL, .import_other_content = true};
+static const struct state_batch_limits whole_job = {.max_count = 5000, .max_bytes = 10000000000LL};
 
 void state_person(struct state *s, const char *name)
 {

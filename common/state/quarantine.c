@@ -18,7 +18,9 @@ static int accept_rules(struct state *s, const char *id, const char *code, const
     int rc = state_run(s, NULL, e,
                        "INSERT INTO acceptance (instance, rule, at_ms, who, reason) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (instance, rule) DO NOTHING", "ttite",
                        id, code, now, s->worker, reason);
-    return rc != 0 || strcmp(code, err_name(ERR_UID_REUSED)) != 0 ? rc : state_run(s, NULL, e, "UPDATE instance SET accept_other_content = 1 WHERE id = ?1", "t", id);
+    bool by_others = strcmp(code, err_name(ERR_UID_REUSED)) == 0 || strcmp(code, err_name(ERR_UID_ELSEWHERE)) == 0 ||
+                     strcmp(code, err_name(ERR_IDENTITY_CONFLICT)) == 0; /* not by what it is, but by what is here already */
+    return rc != 0 || !by_others ? rc : state_run(s, NULL, e, "UPDATE instance SET accept_other_content = 1 WHERE id = ?1", "t", id);
 }
 
 int state_quarantine_release(struct state *s, const char *id, const char *code, const char *reason, bool *done, struct err *e)

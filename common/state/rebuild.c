@@ -178,14 +178,14 @@ static int insert_instance(struct state *s, const struct state_rebuilt_instance 
     const struct state_identity *d = &n->identity;
     int rc = state_run(s, NULL, e,
                        "INSERT INTO instance (id, state, calling_ae, called_ae, sop_class_uid, sop_instance_uid, transfer_syntax_uid,"
-                       " study_uid, series_uid, modality, accession_number, patient_id, study_date, file_bytes, data_bytes, file_crc32c,"
+                       " study_uid, series_uid, modality, accession_number, patient_id, study_date, study_id, series_number, instance_number, file_bytes, data_bytes, file_crc32c,"
                        " data_crc32c, batch, s3_key, etag, received_ms, changed_ms, released_ms, destination) "
-                       "VALUES (?1, 'uploaded', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,"
+                       "VALUES (?1, 'uploaded', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?23, ?24, ?25, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,"
                        " CASE ?22 WHEN 0 THEN ?21 END, (SELECT destination FROM batch WHERE batch.id = ?17))",
-                       "teetttteeeeeiiiitteiii", r->id, r->calling_ae, r->called_ae, r->sop_class_uid, r->sop_instance_uid,
+                       "teetttteeeeeiiiitteiiieee", r->id, r->calling_ae, r->called_ae, r->sop_class_uid, r->sop_instance_uid,
                        r->transfer_syntax_uid, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id, d->study_date,
                        r->file_bytes, r->data_bytes, (int64_t)r->file_crc32c, (int64_t)r->data_crc32c, n->i.batch, n->i.s3_key, n->etag,
-                       r->received_ms, now, (int64_t)n->has_spool);
+                       r->received_ms, now, (int64_t)n->has_spool, d->study_id, d->series_number, d->instance_number);
     return rc != 0 ? rc
                    : state_run(s, NULL, e,
                                "INSERT INTO event (at_ms, instance, batch, from_state, to_state, who, note) "
@@ -349,7 +349,8 @@ int state_rebuild_end(struct state *s, struct state_rebuilt *out, struct err *e)
     if (rc != 0) {
         return rc;
     }
-    rc = state_end(s, settle_all(s, clock_wall_ms(), e), e);
+    rc = settle_all(s, clock_wall_ms(), e);
+    rc = state_end(s, rc ? rc : state_conflicts_seed(s, e), e);
     rc = rc == 0 ? state_housekeep(s, e) : rc;
     state_path(path, s->home, "rebuild.unfinished");
     state_path(directory, s->home, "");

@@ -25,6 +25,10 @@ static const struct {
     {"studies", "SELECT * FROM v_study ORDER BY last_received_utc DESC LIMIT ?2"},
     {"study", "SELECT * FROM v_study WHERE study_uid = ?1 LIMIT ?2"},
     {"stuck", "SELECT * FROM v_stuck LIMIT ?2"},
+    {"conflicts_of_study", "SELECT * FROM v_conflict WHERE study_uid = ?1 ORDER BY instances DESC LIMIT ?2"},
+    {"conflicts_of_instance", "SELECT c.*, i.study_uid FROM conflict c JOIN instance i ON i.id = c.instance WHERE c.instance = ?1 LIMIT ?2"},
+    {"conflicts", "SELECT count(*) AS instances, sum(state = 'quarantined') AS held FROM instance INDEXED BY instance_conflict WHERE conflicts > 0 AND "
+                  "dropped_ms IS NULL LIMIT ?2"},
     {"instance", "SELECT i.*, b.state AS batch_state, j.jobStatus, j.inputS3Uri, j.outputS3Uri FROM instance i "
                  "LEFT JOIN batch b ON b.id = i.batch LEFT JOIN import_job j ON j.batch = i.batch WHERE i.id = ?1 LIMIT ?2"},
     {"history", "SELECT at_ms, from_state, to_state, who, code, note FROM event WHERE instance = ?1 ORDER BY id LIMIT ?2"},

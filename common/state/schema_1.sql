@@ -37,6 +37,8 @@ CREATE TABLE instance (
   association TEXT, peer TEXT, calling_ae TEXT, called_ae TEXT,
   sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, transfer_syntax_uid TEXT NOT NULL,
   study_uid TEXT, series_uid TEXT, modality TEXT, accession_number TEXT, patient_id TEXT, study_date TEXT,
+  study_id TEXT, series_number TEXT, instance_number INTEGER, -- NULL: missing, or no number
+  conflicts INTEGER NOT NULL DEFAULT 0, -- rows in conflict
   file_bytes INTEGER NOT NULL, data_bytes INTEGER NOT NULL,
   file_crc32c INTEGER NOT NULL, data_crc32c INTEGER NOT NULL, sha256 TEXT,
   twin TEXT, accept_other_content INTEGER NOT NULL DEFAULT 0,
@@ -67,6 +69,7 @@ CREATE INDEX instance_batch ON instance (batch, state) WHERE batch IS NOT NULL;
 CREATE INDEX instance_accession ON instance (accession_number) WHERE accession_number IS NOT NULL;
 CREATE INDEX instance_patient ON instance (patient_id) WHERE patient_id IS NOT NULL;
 CREATE INDEX instance_state ON instance (state, changed_ms);
+CREATE INDEX instance_conflict ON instance (conflicts) WHERE conflicts > 0 AND dropped_ms IS NULL;
 
 -- The working place of what is quarantined: newest first, and counted by reason without touching a row.
 CREATE INDEX instance_quarantined ON instance (changed_ms) WHERE state = 'quarantined' AND dropped_ms IS NULL;
@@ -90,6 +93,23 @@ CREATE INDEX fix_rule_active ON fix_rule (kind, match) WHERE stopped_ms IS NULL;
 -- Which of them became part of which instance: each does once.
 CREATE TABLE fix_applied (
   instance TEXT NOT NULL, fix INTEGER NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (instance, fix)) STRICT, WITHOUT ROWID;
+
+-- How the studies and series of each destination were described so far, by what went on: one row for each different description, the first has the
+-- lowest seq. "" is a missing value.
+CREATE TABLE study_seen (
+  seq INTEGER PRIMARY KEY, destination TEXT NOT NULL, study_uid TEXT NOT NULL, patient_id TEXT NOT NULL, accession_number TEXT NOT NULL,
+  study_id TEXT NOT NULL, study_date TEXT NOT NULL, instance TEXT NOT NULL,
+  UNIQUE (destination, study_uid, patient_id, accession_number, study_id, study_date)) STRICT;
+CREATE INDEX study_seen_first ON study_seen (destination, study_uid);
+CREATE TABLE series_seen (
+  seq INTEGER PRIMARY KEY, destination TEXT NOT NULL, series_uid TEXT NOT NULL, study_uid TEXT NOT NULL, series_number TEXT NOT NULL, instance TEXT NOT NULL,
+  UNIQUE (destination, series_uid, study_uid, series_number)) STRICT;
+CREATE INDEX series_seen_first ON series_seen (destination, series_uid);
+
+-- An element of an instance that is not what it was in `other`, the first of its study or series: HealthImaging will not keep both in one image set.
+CREATE TABLE conflict (
+  instance TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL CHECK (severity IN ('warn', 'hold')), tag TEXT NOT NULL, sentence TEXT NOT NULL,
+  other TEXT NOT NULL, PRIMARY KEY (instance, rule)) STRICT, WITHOUT ROWID;
 
 -- Multipart uploads that S3 keeps open for us: written before the first part, gone when S3 has the object or has forgotten the upload.
 CREATE TABLE multipart (
@@ -244,7 +264,7 @@ SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS 
   sum(state IN ('received', 'validated', 'uploaded', 'importing')) AS under_way,
   sum(state = 'imported') AS imported, sum(state = 'stored') AS stored, sum(state = 'duplicate') AS duplicate,
   sum(state = 'quarantined') AS quarantined, sum(state = 'failed') AS failed, sum(dropped_ms IS NOT NULL) AS dropped,
-  sum(state = 'imported' AND is_primary = 0) AS not_primary,
+  sum(state = 'imported' AND is_primary = 0) AS not_primary, sum(conflicts > 0 AND dropped_ms IS NULL) AS conflicts,
   sum(file_bytes) AS bytes,
   datetime(min(received_ms) / 1000, 'unixepoch') AS first_received_utc,
   datetime(max(received_ms) / 1000, 'unixepoch') AS last_received_utc,
@@ -254,6 +274,27 @@ SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS 
        ELSE CASE WHEN sum(state = 'stored') = 0 THEN 'imported' WHEN sum(state = 'imported') = 0 THEN 'stored' ELSE 'imported and stored' END
          || CASE WHEN sum(dropped_ms IS NOT NULL) > 0 THEN ' but for dropped' ELSE '' END END AS verdict
 FROM instance WHERE study_uid IS NOT NULL GROUP BY study_uid;
+
+-- Both sides of a conflict: what came before, and what is described otherwise.
+CREATE VIEW v_conflict AS
+WITH side AS (
+  SELECT c.rule, c.tag, c.other, i.id, i.study_uid, i.destination, i.state, o.study_uid AS first_study,
+    CASE WHEN c.rule IN ('conflict_study_uid', 'conflict_series_number') THEN i.series_uid END AS series_uid,
+    ifnull(CASE c.rule WHEN 'conflict_patient_id' THEN i.patient_id WHEN 'conflict_accession_number' THEN i.accession_number WHEN 'conflict_study_id'
+      THEN i.study_id WHEN 'conflict_study_date' THEN i.study_date WHEN 'conflict_study_uid' THEN i.study_uid ELSE i.series_number END, '') AS value,
+    ifnull(CASE c.rule WHEN 'conflict_patient_id' THEN o.patient_id WHEN 'conflict_accession_number' THEN o.accession_number WHEN 'conflict_study_id'
+      THEN o.study_id WHEN 'conflict_study_date' THEN o.study_date WHEN 'conflict_study_uid' THEN o.study_uid ELSE o.series_number END, '') AS first_value
+  FROM conflict c JOIN instance i ON i.id = c.instance JOIN instance o ON o.id = c.other WHERE i.dropped_ms IS NULL),
+pair AS (
+  SELECT study_uid, destination, rule, series_uid, first_value, value, min(tag) AS tag, min(other) AS first_instance, min(first_study) AS first_study,
+    min(id) AS instance, count(*) AS instances, sum(state = 'quarantined') AS held FROM side GROUP BY study_uid, destination, rule, series_uid, first_value, value)
+SELECT study_uid, destination, series_uid, tag AS element, first_value, first_instance,
+  (SELECT count(*) FROM instance f WHERE f.study_uid = first_study AND f.destination = pair.destination AND f.state NOT IN ('quarantined', 'failed')
+    AND (pair.series_uid IS NULL OR f.series_uid = pair.series_uid) AND ifnull(CASE rule WHEN 'conflict_patient_id' THEN f.patient_id
+      WHEN 'conflict_accession_number' THEN f.accession_number WHEN 'conflict_study_id' THEN f.study_id WHEN 'conflict_study_date' THEN f.study_date
+      WHEN 'conflict_study_uid' THEN f.study_uid ELSE f.series_number END, '') = first_value) AS first_instances,
+  value, instance, instances, held
+FROM pair;
 
 CREATE VIEW v_stuck AS
 SELECT i.id AS instance, i.state, i.error_code, i.error_text, i.remedy, i.attempts + i.import_attempts AS attempts, i.owner, i.study_uid, i.accession_number,

@@ -116,17 +116,25 @@ int state_refuse(struct state *s, const struct state_instance *claim, const stru
 struct state_identity { /* what support staff search by; from the data set, already cleaned to printable UTF-8 */
     char study_uid[STATE_UID_SIZE], series_uid[STATE_UID_SIZE];
     char modality[20], accession_number[260], patient_id[260], study_date[20];
+    char study_id[260], series_number[20];
+    char instance_number[20]; /* digits, perhaps after a minus; "" if there is no such number */
     char warning[200]; /* "" or what was odd, without patient data */
 };
 struct state_batch_limits {
     int max_count;
     int64_t max_bytes;
-    bool import_other_content; /* same SOP Instance UID, other content: import (true) or quarantine (false) */
     int share_above_count; /* small studies share a batch while more batches than that are not yet started; 0: never */
     int share_max_count;   /* instances of one study in a shared batch */
 };
-/* VERDICT_AGAIN: put back, due at once, because a twin came in between whose bytes nobody has compared. */
-enum state_verdict { VERDICT_VALIDATED, VERDICT_DUPLICATE, VERDICT_UID_REUSED, VERDICT_AGAIN };
+/* What a destination wants to become of an image that is like another one, and not the same. */
+enum state_conflict_policy { CONFLICT_WARN, CONFLICT_HOLD, CONFLICT_OFF };
+struct state_policy {
+    bool newer_goes_on; /* same SOP Instance UID, other content: the later one goes on once the older one has ended (true), or is held (false) */
+    enum state_conflict_policy conflicts; /* patient, study or series described otherwise than before */
+};
+/* VERDICT_UID_REUSED, _ELSEWHERE (in another study or series) and _CONFLICT are kept in quarantine for a person; VERDICT_AGAIN: put back, because a twin came in between
+ * whose bytes nobody has compared, or because an older twin has to be judged or to come to its end before. */
+enum state_verdict { VERDICT_VALIDATED, VERDICT_DUPLICATE, VERDICT_UID_REUSED, VERDICT_ELSEWHERE, VERDICT_CONFLICT, VERDICT_AGAIN };
 /* The earlier instance with the same SOP Instance UID and destination that is not refused, if any. same_content: size, syntax and CRC32C of
  * the data set are equal. Returns 1, 0 or negative. */
 int state_find_twin(struct state *s, const struct state_instance *claim, struct state_instance *twin, bool *same_content,
@@ -136,12 +144,14 @@ struct state_validation {
     struct state_identity identity;
     bool without_batch;   /* the destination (claim->destination) imports nothing: no batch, the uploader ends it in 'stored' */
     const struct state_batch_limits *limits; /* of its destination; NULL: those of the call */
+    const struct state_policy *policy;       /* of its destination; NULL: hold other contents, warn of conflicts */
     int refuse_code;      /* 0, or an err_code: quarantine with refuse_text */
     char refuse_text[320];
     char compared_with[STATE_ID_SIZE]; /* the twin of the same size and CRC32C whose bytes the caller compared, or "" */
     bool content_differs;              /* the bytes are different although CRC32C agrees */
     bool urgent;                       /* or was received as such: uploaded and imported before others; its batch closes soon */
     enum state_verdict verdict; /* out */
+    int code;                   /* out: with which it was quarantined; 0: it was not */
     bool fenced;                /* out: the claim was lost, nothing was done */
 };
 /* Ends many validator claims in one commit: identity, duplicate check, batch assignment (opening one, closing full ones).

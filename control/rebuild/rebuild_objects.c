@@ -78,6 +78,11 @@ void rebuild_identity(const char *home, const char *id, struct state_identity *o
     (void)snprintf(out->accession_number, sizeof out->accession_number, "%s", scan.accession_number);
     (void)snprintf(out->patient_id, sizeof out->patient_id, "%s", scan.patient_id);
     (void)snprintf(out->study_date, sizeof out->study_date, "%s", scan.study_date);
+    (void)snprintf(out->study_id, sizeof out->study_id, "%s", scan.study_id);
+    if (!dicom_integer(scan.series_number, out->series_number, sizeof out->series_number)) {
+        (void)snprintf(out->series_number, sizeof out->series_number, "%s", scan.series_number);
+    }
+    (void)dicom_integer(scan.instance_number, out->instance_number, sizeof out->instance_number);
 }
 
 /* What the object is. The spool file tells when it is there and whole, otherwise the object's own first bytes. ERR_SPOOL_DAMAGED: it is

@@ -116,7 +116,7 @@ def rebuilt(it):
 
 
 def test(build):
-    settings = {'destination_kind': 's3', 's3_key_template': DATED, 'same_uid_other_content': 'import', 'spool_keep_imported_s': 3600, 'multipart_above_mb': 5,
+    settings = {'destination_kind': 's3', 's3_key_template': DATED, 'same_uid_other_content': 'newer', 'spool_keep_imported_s': 3600, 'multipart_above_mb': 5,
                 'multipart_part_mb': 5}
     with Archive(build, 's3only', settings) as it:
         it.need_cloud()

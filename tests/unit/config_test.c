@@ -151,9 +151,9 @@ static void choices_are_compared_in_any_case(void **in)
 {
     struct fixture *f = *in;
     struct err e = {0};
-    assert_int_equal(load(f, "log_level = Warning\nsame_uid_other_content = IMPORT\n", &e), 0);
+    assert_int_equal(load(f, "log_level = Warning\nsame_uid_other_content = NEWER\n", &e), 0);
     assert_string_equal(config_text(f->config, CFG_LOG_LEVEL), "warning");
-    assert_string_equal(config_text(f->config, CFG_SAME_UID_OTHER_CONTENT), "import");
+    assert_string_equal(config_text(f->config, CFG_SAME_UID_OTHER_CONTENT), "newer");
 }
 
 static void a_long_list_is_kept_whole(void **in)
