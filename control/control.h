@@ -144,6 +144,9 @@ int open_for_reading(struct state **state, const char *home, struct err *e);
 int open_for_person(struct state **state, const struct request *q, struct err *e);
 /* `retry BATCH --job`: the import job of a batch that does not end is given up. Returns an exit code. */
 int give_up_job(struct request *q);
+/* The conflicts of a study with both values, and what of an instance is not as in the first of its study: sentences on standard output. */
+int conflicts_say(struct state *s, const char *study, struct err *e);
+int conflicts_say_instance(struct state *s, const char *id, struct err *e);
 /* What a person should know of import jobs that do not end, as sentences. */
 void jobs_warn(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx);
 

@@ -71,7 +71,8 @@ static void study_detail(const struct table *t, size_t row, FILE *out)
 {
     static const char *const parts[][2] = {{"imported", "imported"},       {"stored", "stored"}, {"duplicate", "duplicate"}, {"under_way", "under way"},
                                            {"quarantined", "quarantined"}, {"failed", "failed"},       {"dropped", "of them dropped"},
-                                           {"not_primary", "of them not in the primary image set"}};
+                                           {"not_primary", "of them not in the primary image set"},
+                                           {"conflicts", "of them in conflict with the others (`why` with the study tells)"}};
     char clean[120];
     char line[900];
     const char *between = ":";
@@ -94,7 +95,7 @@ int command_studies(struct request *q)
 {
     static const char *const hidden[] = {"first_received_utc", "last_received_utc", "last_ended_utc", "bytes", "study_date", "calling_ae",
                                          "modalities", "destinations", "instances", "under_way", "imported", "stored", "duplicate", "quarantined", "failed", "dropped",
-                                         "not_primary", NULL};
+                                         "not_primary", "conflicts", NULL};
     return print_report(q, &(struct layout){"studies", hidden, study_detail, "no study yet"});
 }
 
@@ -135,14 +136,14 @@ int command_stuck(struct request *q)
     return print_report(q, &(struct layout){"stuck", hidden, stuck_detail, "no instance is stuck"});
 }
 
-/* The reports that tell about one kind of thing: the first gives one row, the second (if any) a table. */
+/* The reports that tell about one kind of thing: the first gives one row, the second a table, the last (if any) its conflicts. */
 static const struct {
-    const char *kind, *report, *more, *more_title;
+    const char *kind, *report, *more, *more_title, *conflicts;
 } kinds[] = {
-    {"instance", "instance", "history", "history"},
-    {"study", "study", "instances_of_study", "instances"},
-    {"batch", "batch", "instances_of_batch", "instances"},
-    {"commitment", "commitment", "commitment_history", "history"},
+    {"instance", "instance", "history", "history", "conflicts_of_instance"},
+    {"study", "study", "instances_of_study", "instances", "conflicts_of_study"},
+    {"batch", "batch", "instances_of_batch", "instances", NULL},
+    {"commitment", "commitment", "commitment_history", "history", NULL},
 };
 
 static int show_one(struct state *s, const char *kind, const char *id, json_t *all, struct err *e)
@@ -156,19 +157,31 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
     }
     struct table one = {0};
     struct table more = {0};
+    struct table conflicts = {0};
     char clean[300];
     int rc = table_load(&one, s, kinds[k].report, id, 10, e);
-    rc = rc == 0 && kinds[k].more ? table_load(&more, s, kinds[k].more, id, 1000, e) : rc;
+    rc = rc == 0 ? table_load(&more, s, kinds[k].more, id, 1000, e) : rc;
+    rc = rc == 0 && kinds[k].conflicts ? table_load(&conflicts, s, kinds[k].conflicts, id, 1000, e) : rc;
     if (rc == 0 && all) {
         json_t *row = json_pack("{s:s, s:s, s:o}", "kind", kind, "id", id, kind, one.rows ? table_json_row(&one, 0) : json_null());
-        if (row && kinds[k].more) {
+        if (row) {
             (void)json_object_set_new(row, kinds[k].more_title, table_json(&more));
+        }
+        if (row && kinds[k].conflicts) {
+            (void)json_object_set_new(row, "conflicts", table_json(&conflicts));
         }
         (void)json_array_append_new(all, row);
     } else if (rc == 0) {
         (void)printf("%s %s\n", kind, text_printable(id, clean, sizeof clean));
         for (size_t r = 0; r < one.rows; r++) {
             table_print_row(&one, r, stdout);
+        }
+        if (conflicts.rows > 0) {
+            (void)printf("\nconflicts");
+        }
+        for (size_t r = 0; r < conflicts.rows; r++) {
+            (void)putchar('\n');
+            table_print_row(&conflicts, r, stdout);
         }
         if (more.rows > 0) {
             (void)printf("\n%s\n", kinds[k].more_title);
@@ -179,6 +192,7 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
     }
     table_clear(&one);
     table_clear(&more);
+    table_clear(&conflicts);
     return rc;
 }
 

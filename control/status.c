@@ -14,7 +14,7 @@ enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_st
 
 struct picture {
     struct table status, workers, batches, destinations, overdue, waits; /* as the database tells */
-    json_t *events; /* NULL: not known */
+    json_t *events, *conflicts; /* NULL: not known */
     struct living living[WORKERS_MAX];
     size_t living_count;
     size_t alive[STAGE_COUNT];
@@ -185,6 +185,7 @@ static int look(struct picture *p, const struct request *q)
         commitments_warn(state, warn_sentence, p);
         events_warn(state, warn_sentence, p);
         p->events = events_json(state);
+        p->conflicts = conflicts_json(state);
         jobs_warn(state, warn_sentence, p);
         rc = rc == 0 ? table_load(&p->waits, state, "wait", NULL, 10, &e) : rc;
         rc = rc == 0 ? table_load(&p->overdue, state, "overdue", NULL, 10000, &e) : rc;
@@ -311,6 +312,7 @@ static int print_json(const struct picture *p, const struct request *q)
         (void)json_object_set_new(json_object_get(root, "stages"), state_stage_name((enum state_stage)i), one);
     }
     (void)json_object_set_new(root, "events", p->events ? json_incref(p->events) : json_object());
+    (void)json_object_set_new(root, "conflicts", p->conflicts ? json_incref(p->conflicts) : json_object());
     (void)json_object_set_new(root, "destinations", destinations_json(p));
     for (size_t i = 0; i < p->warning_count; i++) {
         (void)json_array_append_new(json_object_get(root, "warnings"), json_string(p->warnings[i]));
@@ -388,6 +390,7 @@ int command_status(struct request *q)
         print_text(&p, q);
     }
     json_decref(p.events);
+    json_decref(p.conflicts);
     table_clear(&p.status);
     table_clear(&p.workers);
     table_clear(&p.batches);

@@ -43,6 +43,8 @@ json_t *table_json_row(const struct table *t, size_t row);
 json_t *table_json(const struct table *t); /* an array of objects; NULL: out of memory */
 /* Who is told and what waits, for `status --json`. events.c. */
 json_t *events_json(struct state *s);
+/* How many instances are described otherwise than the first of their study. NULL: not known. conflicts.c. */
+json_t *conflicts_json(struct state *s);
 
 /* Pure helpers. Each fills buffer and returns it. */
 const char *text_printable(const char *text, char *buffer, size_t size); /* "-" for NULL */

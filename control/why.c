@@ -19,6 +19,7 @@ static const struct {
     const char *remedy;
 } remedies[] = {
     {ERR_UID_REUSED, "ask the sender which of the two is right; to import this one too: `storescpctl retry %s --accept`"},
+    {ERR_UID_ELSEWHERE, "ask the sender where this image belongs; to import this one too: `storescpctl retry %s --accept`"},
     {ERR_SPOOL_MISSING, "the file is lost here: have it sent again by the modality; then this row only tells the story (%s)"},
     {ERR_SPOOL_DAMAGED, "check the disk (dmesg, smartctl) and have it sent again by the modality; this row only tells the story (%s)"},
     {ERR_DICOM_SYNTAX, "have it sent in another transfer syntax (conformance statement); `storescpctl retry %s` judges it again"},
@@ -349,6 +350,7 @@ static int why_instance(const struct request *q, struct state *s, const char *id
         }
         say_line(&t, "warning", "Note");
         rc = say_twin(s, &t, e);
+        rc = rc == 0 ? conflicts_say_instance(s, id, e) : rc;
         say_line(&t, "location", "It lies at");
         if (strcmp(state, "imported") == 0) {
             say_line(&t, "image_set_id", "Image set");
@@ -415,6 +417,7 @@ static int why_study(const struct request *q, struct state *s, const char *uid, 
         if (config_destination_at(q->config, 1)) {
             say_line(&t, "destinations", "Destinations");
         }
+        rc = rc == 0 ? conflicts_say(s, uid, e) : rc;
         int shown = 0;
         for (size_t r = 0; r < all.rows && shown < WHY_MAX; r++) {
             const char *state = table_get(&all, r, "state");
