@@ -1,4 +1,7 @@
 /* settings - `config`: every setting, its effective value, where that comes from, and what is wrong in words. */
+#include "common/aws/dicomweb/stow.h"
+#include "common/aws/listeners.h"
+#include "common/aws/medical_imaging.h"
 #include "common/aws/s3/s3_key.h"
 #include "common/aws/s3/s3_options.h"
 #include "common/aws/request/site.h"
@@ -85,18 +88,42 @@ static void region_look_at(const struct config *d, void (*say)(void *ctx, bool s
     say(ctx, false, sentence);
 }
 
-/* What is asked of S3, as the uploader will read it. */
-static void s3_look_at(const struct config *d, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
+static int s3_options_check(const struct config *d, struct err *e)
 {
     struct s3_options options;
+    return s3_options_read(d, &options, e);
+}
+
+/* Without aws_region region_look_at() has the word. */
+static int site_check(const struct config *d, struct err *e)
+{
+    struct aws_site site;
+    return config_text(d, CFG_AWS_REGION)[0] ? aws_site_choose(d, &site, e) : 0;
+}
+
+/* What the uploader and the importer will say at their start. */
+static void destination_look_at(const struct config *d, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
+{
+    static int (*const of_s3[])(const struct config *, struct err *) = {s3_key_settings, s3_options_check, ahi_settings_check, site_check};
+    static int (*const of_dicomweb[])(const struct config *, struct err *) = {stow_check_settings, site_check};
     char words[CONFIG_DESTINATION_SIZE + 20];
-    for (int i = 0; i < 2; i++) {
+    bool is_web = config_destination_kind(d) == KIND_DICOMWEB;
+    for (size_t i = 0; i < (is_web ? sizeof of_dicomweb : sizeof of_s3) / sizeof of_s3[0]; i++) {
         struct err e = {0};
         char sentence[sizeof e.text + 100];
-        if ((i == 0 ? s3_key_settings(d, &e) : s3_options_read(d, &options, &e)) != 0) {
+        if ((is_web ? of_dicomweb[i] : of_s3[i])(d, &e) != 0) {
             (void)snprintf(sentence, sizeof sentence, "%s%s", config_destination_words(d, words, sizeof words), e.text);
             say(ctx, true, sentence);
         }
+    }
+}
+
+static void listeners_look_at(const struct config *c, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
+{
+    struct err e = {0};
+    const char *region = config_text(c, CFG_AWS_REGION);
+    if (aws_listeners_check(c, region[0] ? region : NULL, &e) != 0) {
+        say(ctx, true, e.text);
     }
 }
 
@@ -111,6 +138,7 @@ static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool 
                   {CFG_DATASTORE_ID, "the importer does", true},
                   {CFG_DATA_ACCESS_ROLE_ARN, "the importer does", true}};
     const struct config *d;
+    listeners_look_at(c, say, ctx);
     for (size_t n = 0; (d = config_destination_at(c, n)); n++) {
         enum config_kind to = config_destination_kind(d);
         char words[CONFIG_DESTINATION_SIZE + 20];
@@ -122,8 +150,8 @@ static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool 
                 say(ctx, false, sentence);
             }
         }
+        destination_look_at(d, say, ctx);
         if (to != KIND_DICOMWEB) {
-            s3_look_at(d, say, ctx);
             region_look_at(d, say, ctx);
         }
         if (n > 0 && !config_text(d, CFG_FOR_CALLING_AE)[0] && !config_text(d, CFG_FOR_CALLED_AE)[0] && !config_text(d, CFG_FOR_MODALITY)[0]) {

@@ -5,6 +5,8 @@
  * Work that ended goes first, then jobs that run, then new ones, a step of each in turn, so that none starves the others.
  * A step is claimed, done and recorded; on SIGTERM the step in hand is finished and nothing else begun.
  */
+#include "common/aws/listeners.h"
+#include "common/aws/medical_imaging.h"
 #include "common/aws/s3/s3_options.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
@@ -128,28 +130,23 @@ static int check_destination(const struct config *c, struct err *e)
         return 0;
     }
     struct s3_options options;
-    const char *store = config_text(c, CFG_DATASTORE_ID);
-    const char *role = config_text(c, CFG_DATA_ACCESS_ROLE_ARN);
     if (!config_text(c, CFG_DICOM_BUCKET)[0]) {
         return err_set(e, ERR_CONFIG, 0, "dicom_bucket is not set: name the S3 bucket for the images in storescp.conf or in DICOM_BUCKET");
     }
-    if (strspn(store, "0123456789abcdefghijklmnopqrstuvwxyz") != 32 || store[32] != '\0') {
-        return err_set(e, ERR_CONFIG, 0, "datastore_id is %s: set it in storescp.conf or in DATASTORE_ID to the id of the HealthImaging data store, "
-                       "32 letters a-z and digits", store[0] ? "not the id of a data store" : "not set");
+    if (!config_text(c, CFG_DATASTORE_ID)[0]) {
+        return err_set(e, ERR_CONFIG, 0, "datastore_id is not set: set it in storescp.conf or in DATASTORE_ID to the id of the HealthImaging data store");
     }
-    const char *account = strstr(role, ":iam::");
-    if (strncmp(role, "arn:aws", 7) != 0 || !account || strspn(account + 6, "0123456789") != 12 || strncmp(account + 18, ":role/", 6) != 0 ||
-        account[24] == '\0') {
-        return err_set(e, ERR_CONFIG, 0, "data_access_role_arn is %s: set it in storescp.conf or in DATA_ACCESS_ROLE_ARN to the role that HealthImaging "
-                       "takes, arn:aws:iam::<account>:role/<name>", role[0] ? "not the ARN of a role" : "not set");
+    if (!config_text(c, CFG_DATA_ACCESS_ROLE_ARN)[0]) {
+        return err_set(e, ERR_CONFIG, 0, "data_access_role_arn is not set: set it in storescp.conf or in DATA_ACCESS_ROLE_ARN to the role that HealthImaging takes");
     }
-    return s3_options_read(c, &options, e);
+    int rc = ahi_settings_check(c, e);
+    return rc ? rc : s3_options_read(c, &options, e);
 }
 
 static int check_settings(const struct config *c, struct err *e)
 {
     int rc = config_check_destinations(c, check_destination, e);
-    return rc ? rc : outside_check(c, e);
+    return rc ? rc : aws_listeners_check(c, NULL, e);
 }
 
 static const struct worker_kind kind = {STAGE_IMPORTER, NULL, SECRETS_CLOUD, "Starts and follows import jobs", check_settings};

@@ -1,8 +1,7 @@
 /* outside - see outside.h. */
 #include "importer/outside.h"
 
-#include "common/aws/sqs.h"
-#include "common/aws/webhook.h"
+#include "common/aws/listeners.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 
@@ -10,34 +9,6 @@
 #include <string.h>
 
 enum { SLICE_MS = 100, END_MS = 3000 };
-
-/* region NULL: any */
-static int check_queues(const struct config *c, const char *region, struct err *e)
-{
-    static const enum config_key queues[] = {CFG_EVENTS_SQS_QUEUE_URL, CFG_HINTS_SQS_QUEUE_URL};
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < sizeof queues / sizeof queues[0]; i++) {
-        const char *queue = config_text(c, queues[i]);
-        rc = queue[0] ? sqs_url_check(config_describe(queues[i])->name, queue, region, e) : 0;
-    }
-    return rc;
-}
-
-int outside_check(const struct config *c, struct err *e)
-{
-    const char *url = config_text(c, CFG_EVENTS_WEBHOOK_URL);
-    const char *table = config_text(c, CFG_DYNAMODB_TABLE);
-    int rc = url[0] ? webhook_check(url, config_text(c, CFG_EVENTS_WEBHOOK_SECRET), e) : 0;
-    rc = rc ? rc : check_queues(c, NULL, e);
-    if (rc == 0 && config_text(c, CFG_HINTS_SQS_QUEUE_URL)[0] &&
-        strcmp(config_text(c, CFG_HINTS_SQS_QUEUE_URL), config_text(c, CFG_EVENTS_SQS_QUEUE_URL)) == 0) {
-        rc = err_set(e, ERR_CONFIG, 0, "hints_sqs_queue_url and events_sqs_queue_url are the same queue: we would take away what we tell others");
-    }
-    if (rc == 0 && table[0] && (strlen(table) < 3 || strspn(table, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != strlen(table))) {
-        rc = err_set(e, ERR_CONFIG, 0, "dynamodb_table: the name of a table has 3 to 255 of A-Z a-z 0-9 _ . -");
-    }
-    return rc;
-}
 
 int outside_open(struct outside *o, const struct config *config, struct state *state, struct err *e)
 {
@@ -53,7 +24,7 @@ int outside_open(struct outside *o, const struct config *config, struct state *s
         any = any || o->is_told[i];
     }
     rc = rc == 0 && any ? aws_client_open(&o->aws, config, e) : rc;
-    return rc == 0 && any ? check_queues(config, aws_client_region(o->aws), e) : rc;
+    return rc == 0 && any ? aws_listeners_check(config, aws_client_region(o->aws), e) : rc;
 }
 
 void outside_move(struct outside *o)

@@ -47,8 +47,6 @@ struct outside {
     int most, deletes;
 };
 
-/* Of the settings: what cannot work at all. Pure. */
-int outside_check(const struct config *config, struct err *e);
 /* Opens nothing over the network. ERR_CONFIG as in aws_client_open(). */
 int outside_open(struct outside *o, const struct config *config, struct state *state, struct err *e);
 /* To be called often: moves on what is under way and begins what is due. Milliseconds. */

@@ -199,3 +199,29 @@ int ahi_datastore_status(struct aws_client *c, const char *datastore_id, char st
     }
     return rc;
 }
+
+/* ---- settings ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool is_role(const char *role)
+{
+    const char *account = strstr(role, ":iam::");
+    return strncmp(role, "arn:aws", 7) == 0 && account && strspn(account + 6, "0123456789") == 12 && strncmp(account + 18, ":role/", 6) == 0 &&
+           account[24] != '\0';
+}
+
+int ahi_settings_check(const struct config *config, struct err *e)
+{
+    const char *store = config_text(config, CFG_DATASTORE_ID);
+    const char *role = config_text(config, CFG_DATA_ACCESS_ROLE_ARN);
+    if (config_destination_kind(config) != KIND_HEALTHIMAGING) {
+        return 0;
+    }
+    if (store[0] && (strspn(store, "0123456789abcdefghijklmnopqrstuvwxyz") != 32 || store[32] != '\0')) {
+        return err_set(e, ERR_CONFIG, 0, "datastore_id (%s): not the id of a data store, 32 letters a-z and digits", config_origin(config, CFG_DATASTORE_ID));
+    }
+    if (role[0] && !is_role(role)) {
+        return err_set(e, ERR_CONFIG, 0, "data_access_role_arn (%s): not the ARN of a role, arn:aws:iam::<account>:role/<name>",
+                       config_origin(config, CFG_DATA_ACCESS_ROLE_ARN));
+    }
+    return 0;
+}

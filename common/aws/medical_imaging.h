@@ -31,4 +31,7 @@ struct ahi_datastore { /* "" where nothing is told */
 };
 int ahi_datastore_look(struct aws_client *c, const char *datastore_id, struct ahi_datastore *out, struct err *e);
 
+/* ERR_CONFIG for a datastore_id or data_access_role_arn that HealthImaging would refuse (API model 2023-07-19); what is not set is not looked at. Pure. */
+int ahi_settings_check(const struct config *config, struct err *e);
+
 #endif

@@ -36,7 +36,7 @@ static int make_key(const char *secret, unsigned char key[KEY_MAX], size_t *leng
     size -= 6;
     int n = size > 0 && size % 4 == 0 && size / 4 * 3 <= sizeof decoded ? EVP_DecodeBlock(decoded, (const unsigned char *)text, (int)size) : -1;
     if (n <= 0) {
-        return err_set(e, ERR_CONFIG, 0, "events_webhook_secret: what follows whsec_ must be base64");
+        return err_set(e, ERR_CONFIG, 0, "what follows whsec_ must be base64");
     }
     n -= (text[size - 1] == '=') + (text[size - 2] == '=');
     memcpy(key, decoded, (size_t)n);
@@ -70,14 +70,23 @@ int webhook_sign(const char *secret, const char *event_id, int64_t seconds, cons
     return rc;
 }
 
-int webhook_check(const char *url, const char *secret, struct err *e)
+int webhook_check_url(const char *url, struct err *e)
+{
+    struct endpoint any;
+    char origin[300];
+    size_t scheme = strncmp(url, "https://", 8) == 0 ? 8 : strncmp(url, "http://", 7) == 0 ? 7 : 0;
+    size_t length = scheme + strcspn(url + scheme, "/?#");
+    if (scheme == 0 || length == scheme || length >= sizeof origin || strpbrk(url, " \t\"<>\\^`{|}") || memchr(url, '@', length)) {
+        return err_set(e, ERR_CONFIG, 0, "must be like https://host/path, without a user or blanks");
+    }
+    (void)snprintf(origin, sizeof origin, "%.*s", (int)length, url);
+    return endpoint_parse(origin, &any, e);
+}
+
+int webhook_check_secret(const char *secret, struct err *e)
 {
     unsigned char key[KEY_MAX];
     size_t length = 0;
-    size_t scheme = strncmp(url, "https://", 8) == 0 ? 8 : strncmp(url, "http://", 7) == 0 ? 7 : 0;
-    if (scheme == 0 || strcspn(url + scheme, "/?#") == 0 || strpbrk(url, " \t\"<>\\^`{|}") || memchr(url + scheme, '@', strcspn(url + scheme, "/?#"))) {
-        return err_set(e, ERR_CONFIG, 0, "events_webhook_url: must be like https://host/path, without a user or blanks");
-    }
     int rc = make_key(secret, key, &length, e);
     explicit_bzero(key, sizeof key);
     return rc;

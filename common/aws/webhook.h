@@ -21,7 +21,8 @@ int webhook_begin(struct aws_client *c, const struct webhook *w, webhook_done do
 
 /* The value of webhook-signature, 48 characters with its end. ERR_CONFIG: "whsec_" and then no base64. Pure. */
 int webhook_sign(const char *secret, const char *event_id, int64_t seconds, const char *body, char out[64], struct err *e);
-/* ERR_CONFIG with the reason: no URL for POSTs, or a secret that is none. name: of the setting. Pure. */
-int webhook_check(const char *url, const char *secret, struct err *e);
+/* ERR_CONFIG with the reason: no URL for POSTs, a secret that is none. Pure. */
+int webhook_check_url(const char *url, struct err *e);
+int webhook_check_secret(const char *secret, struct err *e);
 
 #endif

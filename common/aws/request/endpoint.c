@@ -189,6 +189,17 @@ static bool is_plain_label(const char *bucket)
            bucket[length - 1] != '-';
 }
 
+/* Capitals and underscores: buckets of us-east-1 from before 2018. */
+int endpoint_check_bucket(const char *bucket, struct err *e)
+{
+    size_t length = strlen(bucket);
+    if (length < 3 || length > 63 || strstr(bucket, "..") ||
+        strspn(bucket, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_") != length) {
+        return err_set(e, ERR_CONFIG, 0, "\"%.63s\" is no S3 bucket name: 3 to 63 of a-z 0-9 . -", bucket);
+    }
+    return 0;
+}
+
 int endpoint_s3_place(const struct endpoint *endpoint, bool path_style, const char *bucket, const char *key, struct endpoint_place *out,
                       struct err *e)
 {
@@ -197,9 +208,8 @@ int endpoint_s3_place(const struct endpoint *endpoint, bool path_style, const ch
     if (length == 0) {
         return err_set(e, ERR_CONFIG, 0, "dicom_bucket is not set: name the S3 bucket for the images");
     }
-    if (length < 3 || length > 63 ||
-        strspn(bucket, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_") != length || strstr(bucket, "..")) {
-        return err_set(e, ERR_CONFIG, 0, "\"%.63s\" is no S3 bucket name: 3 to 63 of a-z 0-9 . -", bucket);
+    if (endpoint_check_bucket(bucket, e) != 0) {
+        return ERR_CONFIG;
     }
     if (strlen(key) > KEY_MAX || sigv4_uri_encode(key, true, encoded, sizeof encoded) != 0) {
         return err_set(e, ERR_ARGUMENT, 0, "an S3 key has at most %d bytes", KEY_MAX);

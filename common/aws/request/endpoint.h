@@ -49,6 +49,8 @@ struct endpoint_place {
     char host[336];
     char path[3400]; /* percent-encoded, begins with a slash */
 };
+/* ERR_CONFIG, with the reason, for what cannot be the name of a bucket. Pure. */
+int endpoint_check_bucket(const char *bucket, struct err *e);
 /* Host and path of an object (key "": of the bucket). ERR_CONFIG for a bucket that cannot be one, ERR_ARGUMENT for a key longer than 1,024 bytes. */
 int endpoint_s3_place(const struct endpoint *endpoint, bool path_style, const char *bucket, const char *key, struct endpoint_place *out,
                       struct err *e);

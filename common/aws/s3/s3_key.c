@@ -1,5 +1,6 @@
 /* s3_key - see s3_key.h. */
 #include "common/aws/s3/s3_key.h"
+#include "common/aws/request/endpoint.h"
 
 #include <string.h>
 #include <time.h>
@@ -159,16 +160,25 @@ size_t s3_key_folder(const char *key, const char *batch)
 /* ---- settings ------------------------------------------------------------------------------------------------------------------------- */
 
 /* Keys hold nothing but [A-Za-z0-9._/-]: HealthImaging's result files name them, and nobody has promised how they escape others. */
-static int check_prefix(const struct config *c, struct err *e)
+static int check_prefix(const struct config *c, enum config_key key, struct err *e)
 {
-    const char *prefix = config_text(c, CFG_S3_PREFIX);
+    const char *prefix = config_text(c, key);
     size_t length = strlen(prefix);
     if (strspn(prefix, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-") != length || prefix[0] == '/' ||
-        prefix[length - 1] == '/' || strstr(prefix, "//") || strstr(prefix, "..")) {
-        return err_set(e, ERR_CONFIG, 0, "s3_prefix (%s): \"%.60s\" may hold A-Z a-z 0-9 . _ - and single slashes between", config_origin(c, CFG_S3_PREFIX),
-                       prefix);
+        (length > 0 && prefix[length - 1] == '/') || strstr(prefix, "//") || strstr(prefix, "..")) {
+        return err_set(e, ERR_CONFIG, 0, "%s (%s): \"%.60s\" may hold A-Z a-z 0-9 . _ - and single slashes between", config_describe(key)->name,
+                       config_origin(c, key), prefix);
     }
     return 0;
+}
+
+static int check_bucket(const struct config *c, enum config_key key, struct err *e)
+{
+    struct err why = {0};
+    const char *bucket = config_text(c, key);
+    return bucket[0] && endpoint_check_bucket(bucket, &why) != 0
+               ? err_set(e, ERR_CONFIG, 0, "%s (%s): %s", config_describe(key)->name, config_origin(c, key), why.text)
+               : 0;
 }
 
 static bool is_imported(const struct config *c)
@@ -187,7 +197,12 @@ const char *s3_key_template(const struct config *c)
 int s3_key_settings(const struct config *config, struct err *e)
 {
     struct err why = {0};
-    int rc = check_prefix(config, e);
+    int rc = check_bucket(config, CFG_DICOM_BUCKET, e);
+    rc = rc ? rc : check_prefix(config, CFG_S3_PREFIX, e);
+    if (rc == 0 && is_imported(config)) {
+        rc = check_bucket(config, CFG_OUTPUT_BUCKET, e);
+        rc = rc ? rc : check_prefix(config, CFG_OUTPUT_PREFIX, e);
+    }
     if (rc == 0 && s3_key_check(s3_key_template(config), is_imported(config), config_bool(config, CFG_S3_IF_NONE_MATCH), &why) != 0) {
         rc = err_set(e, ERR_CONFIG, 0, "s3_key_template (%s): %s", config_origin(config, CFG_S3_KEY_TEMPLATE), why.text);
     }

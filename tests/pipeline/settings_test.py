@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""settings_test BUILD_DIR - a setting that cannot work is told by `config` with its line and what to write, before a stage stops over it; and the stage says
+the same."""
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+from harness import Installation, check, clean_environment, main, same, say  # noqa: E402
+
+WRONG = [  # (setting, value, what the sentence says besides name and line, the stage that stops)
+    ('events_webhook_url', 'ftp://listener/x', 'https://host/path', 'importer'),
+    ('events_webhook_url', 'https://user:word@listener/x', 'without a user', 'importer'),
+    ('events_webhook_url', 'https://listener:99999/x', '1 to 65535', 'importer'),
+    ('events_webhook_secret', 'whsec_!!!!', 'base64', 'importer'),
+    ('events_sqs_queue_url', 'storescp-events', 'https://', 'importer'),
+    ('hints_sqs_queue_url', 'https://sqs.eu-west-1.amazonaws.com/123456789012/hints', 'another region than ours, us-east-1', 'importer'),
+    ('dynamodb_table', 'a table', '3 to 255', 'importer'),
+    ('datastore_id', 'my-store', '32 letters', 'importer'),
+    ('data_access_role_arn', 'role/import', 'arn:aws:iam::<account>:role/<name>', 'importer'),
+    ('aws_region', 'elsewhere.example/', 'like us-east-1', 'uploader'),
+    ('endpoint_url', 'gopher://s3', 'https://', 'uploader'),
+    ('endpoint_url_sqs', 'queues', 'https://', 'importer'),
+    ('dicom_bucket', 'images/ct', '3 to 63', 'uploader'),
+    ('output_prefix', '../results', 'single slashes', 'uploader'),
+    ('s3_key_template', '{prefix}/{patient}.dcm', 'no variable', 'uploader')]
+
+
+def stage_says(it, stage):
+    """What a stage says that does not start."""
+    done = subprocess.run([it.program(f'storescp-{stage}'), '--home', it.home], capture_output=True, text=True, timeout=20, env=clean_environment())
+    same(done.returncode, 78, f'exit code of the {stage} ({done.stderr[-300:]})')
+    return done.stderr
+
+
+def told(it, name, value, words, stage):
+    with open(os.path.join(it.home, 'storescp.conf')) as f:
+        line = 1 + [text.split(' ')[0] for text in f].index(name)
+    done = subprocess.run([it.program('storescpctl'), '--home', it.home, 'config'], capture_output=True, text=True, timeout=20, env=clean_environment())
+    check(done.returncode == 1 and f'{name} (storescp.conf line {line})' in done.stderr and words in done.stderr,
+          f'{name} = {value}: config ends with {done.returncode} and says {done.stderr}')
+    said = stage_says(it, stage)
+    check(f'{name} (storescp.conf line {line})' in said and words in said, f'{name} = {value}: the {stage} says {said}')
+
+
+def test(build):
+    with Installation(build, 'settings') as it:
+        it.need_cloud()
+        good = dict(it.settings)
+        same(it.ctl('config').count('\n') > 50, True, 'the settings of the harness are right')
+        for name, value, words, stage in WRONG:
+            it.settings = dict(good, **{name: value})
+            it.configure()
+            told(it, name, value, words, stage)
+        it.settings = good
+        it.sections = {'destination pacs': {'for_modality': 'US', 'destination_kind': 'dicomweb', 'dicomweb_url': 'pacs.example'}}
+        it.configure()
+        told(it, 'dicomweb_url', 'pacs.example', 'https://', 'uploader')
+        say(f'ok: {len(WRONG) + 1} wrong settings')
+
+
+main(test)
