@@ -78,12 +78,12 @@ void config_set(struct config *c, size_t key, struct value *out, const char *tex
         }
     } else {
         size_t length = strlen(text);
-        if ((long long)length < s->minimum || (long long)length > s->maximum) {
-            config_complain(c, "%s (%s): %zu characters, must be %lld to %lld", s->name, origin, length, s->minimum, s->maximum);
+        if (s->unit[0] && strchr(s->unit, '|') && !is_choice(s->unit, text)) {
+            config_complain(c, "%s (%s): \"%.100s\" is none of %s", s->name, origin, text, s->unit);
             return;
         }
-        if (s->unit[0] && strchr(s->unit, '|') && !is_choice(s->unit, text)) {
-            config_complain(c, "%s (%s): \"%s\" is none of %s", s->name, origin, text, s->unit);
+        if ((long long)length < s->minimum || (long long)length > s->maximum) {
+            config_complain(c, "%s (%s): %zu characters, must be %lld to %lld", s->name, origin, length, s->minimum, s->maximum);
             return;
         }
         struct err why = {0};

@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from harness import Installation, check, clean_environment, main, same, say  # noqa: E402
 
 WRONG = [  # (setting, value, what the sentence says besides name and line, the stage that stops)
+    ('dicomweb_payload', 'md5', 'none of streaming|sha256', 'uploader'),
     ('events_webhook_url', 'ftp://listener/x', 'https://host/path', 'importer'),
     ('events_webhook_url', 'https://user:word@listener/x', 'without a user', 'importer'),
     ('events_webhook_url', 'https://listener:99999/x', '1 to 65535', 'importer'),
