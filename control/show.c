@@ -1,4 +1,5 @@
 /* show - `studies`, `stuck` and `show`: what the database knows about a study, an instance, a batch. Read only. */
+#include "common/runtime/rule_list.h"
 #include "control/control.h"
 #include "control/table.h"
 
@@ -136,15 +137,28 @@ int command_stuck(struct request *q)
     return print_report(q, &(struct layout){"stuck", hidden, stuck_detail, "no instance is stuck"});
 }
 
-/* The reports that tell about one kind of thing: the first gives one row, the second a table, the last (if any) its conflicts. */
+/* The reports that tell about one kind of thing: the first gives one row, the second a table, the others (if any) its conflicts and findings. */
 static const struct {
-    const char *kind, *report, *more, *more_title, *conflicts;
+    const char *kind, *report, *more, *more_title, *conflicts, *findings;
 } kinds[] = {
-    {"instance", "instance", "history", "history", "conflicts_of_instance"},
-    {"study", "study", "instances_of_study", "instances", "conflicts_of_study"},
-    {"batch", "batch", "instances_of_batch", "instances", NULL},
-    {"commitment", "commitment", "commitment_history", "history", NULL},
+    {"instance", "instance", "history", "history", "conflicts_of_instance", "findings"},
+    {"study", "study", "instances_of_study", "instances", "conflicts_of_study", NULL},
+    {"batch", "batch", "instances_of_batch", "instances", NULL, NULL},
+    {"commitment", "commitment", "commitment_history", "history", NULL, NULL},
 };
+
+/* Below a rule: what is broken, and what a person does about it. */
+static void finding_detail(const struct table *t, size_t row, FILE *out)
+{
+    char clean[400];
+    const char *name = table_get(t, row, "rule");
+    const struct rule *rule = name ? rule_named(name) : NULL;
+    table_print_sentence(text_printable(table_get(t, row, "text"), clean, sizeof clean), 2, out);
+    if (rule && !strstr(clean, rule->remedy)) {
+        (void)snprintf(clean, sizeof clean, "To do: %s.", rule->remedy);
+        table_print_sentence(clean, 2, out);
+    }
+}
 
 static int show_one(struct state *s, const char *kind, const char *id, json_t *all, struct err *e)
 {
@@ -158,10 +172,12 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
     struct table one = {0};
     struct table more = {0};
     struct table conflicts = {0};
+    struct table findings = {0};
     char clean[300];
     int rc = table_load(&one, s, kinds[k].report, id, 10, e);
     rc = rc == 0 ? table_load(&more, s, kinds[k].more, id, 1000, e) : rc;
     rc = rc == 0 && kinds[k].conflicts ? table_load(&conflicts, s, kinds[k].conflicts, id, 1000, e) : rc;
+    rc = rc == 0 && kinds[k].findings ? table_load(&findings, s, kinds[k].findings, id, 1000, e) : rc;
     if (rc == 0 && all) {
         json_t *row = json_pack("{s:s, s:s, s:o}", "kind", kind, "id", id, kind, one.rows ? table_json_row(&one, 0) : json_null());
         if (row) {
@@ -169,6 +185,9 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
         }
         if (row && kinds[k].conflicts) {
             (void)json_object_set_new(row, "conflicts", table_json(&conflicts));
+        }
+        if (row && kinds[k].findings) {
+            (void)json_object_set_new(row, "findings", table_json(&findings));
         }
         (void)json_array_append_new(all, row);
     } else if (rc == 0) {
@@ -183,6 +202,11 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
             (void)putchar('\n');
             table_print_row(&conflicts, r, stdout);
         }
+        if (findings.rows > 0) {
+            static const char *const hidden[] = {"text", NULL};
+            (void)printf("\nfindings\n");
+            table_print(&findings, hidden, NULL, finding_detail, stdout);
+        }
         if (more.rows > 0) {
             (void)printf("\n%s\n", kinds[k].more_title);
             static const char *const spare[] = {"image_set_id", "batch", NULL};
@@ -191,6 +215,7 @@ static int show_one(struct state *s, const char *kind, const char *id, json_t *a
         (void)putchar('\n');
     }
     table_clear(&one);
+    table_clear(&findings);
     table_clear(&more);
     table_clear(&conflicts);
     return rc;

@@ -13,7 +13,7 @@ static const char *const batch_states[] = {"open", "closed", "starting", "runnin
 enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_states / sizeof batch_states[0] };
 
 struct picture {
-    struct table status, workers, batches, destinations, overdue, waits; /* as the database tells */
+    struct table status, workers, batches, destinations, overdue, waits, rules; /* as the database tells */
     json_t *events, *conflicts; /* NULL: not known */
     struct living living[WORKERS_MAX];
     size_t living_count;
@@ -188,6 +188,7 @@ static int look(struct picture *p, const struct request *q)
         p->conflicts = conflicts_json(state);
         jobs_warn(state, warn_sentence, p);
         rc = rc == 0 ? table_load(&p->waits, state, "wait", NULL, 10, &e) : rc;
+        rc = rc == 0 ? table_load(&p->rules, state, "rules", NULL, 1000, &e) : rc;
         rc = rc == 0 ? table_load(&p->overdue, state, "overdue", NULL, 10000, &e) : rc;
     }
     state_close(&state);
@@ -277,6 +278,19 @@ static json_t *destinations_json(const struct picture *p)
     return all;
 }
 
+/* How often which rule was broken, since state.db began. */
+static json_t *rules_json(const struct picture *p)
+{
+    json_t *all = json_array();
+    for (size_t r = 0; r < p->rules.rows; r++) {
+        const char *rule = table_get(&p->rules, r, "rule");
+        const char *severity = table_get(&p->rules, r, "severity");
+        (void)json_array_append_new(all, json_pack("{s:s, s:s, s:I, s:I}", "rule", rule ? rule : "", "severity", severity ? severity : "", "found",
+                                                   (json_int_t)table_number(&p->rules, r, "found"), "last_ms", (json_int_t)table_number(&p->rules, r, "last_ms")));
+    }
+    return all;
+}
+
 static int print_json(const struct picture *p, const struct request *q)
 {
     json_t *root = json_pack("{s:i, s:s, s:{}, s:{}, s:{}, s:{s:I}, s:b, s:[]}", "schema", 1, "home", q->home, "states", "stages",
@@ -314,6 +328,7 @@ static int print_json(const struct picture *p, const struct request *q)
     (void)json_object_set_new(root, "events", p->events ? json_incref(p->events) : json_object());
     (void)json_object_set_new(root, "conflicts", p->conflicts ? json_incref(p->conflicts) : json_object());
     (void)json_object_set_new(root, "destinations", destinations_json(p));
+    (void)json_object_set_new(root, "rules", rules_json(p));
     for (size_t i = 0; i < p->warning_count; i++) {
         (void)json_array_append_new(json_object_get(root, "warnings"), json_string(p->warnings[i]));
     }
@@ -396,6 +411,7 @@ int command_status(struct request *q)
     table_clear(&p.batches);
     table_clear(&p.destinations);
     table_clear(&p.overdue);
+    table_clear(&p.rules);
     table_clear(&p.waits);
     /* a home where nothing ran yet is no problem; a database that cannot be read is one */
     return rc != 0 && rc != ERR_NOT_FOUND ? EXIT_PROBLEM : code;

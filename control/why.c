@@ -2,6 +2,7 @@
  * why - `why ID|UID`: one plain story for support. Where it is, since when, what happened last, who works on it, what to press.
  * The remedy of each error stands in the table below, in words of this program's commands. Read only.
  */
+#include "common/runtime/rule_list.h"
 #include "common/runtime/runtime.h"
 #include "control/control.h"
 #include "control/table.h"
@@ -288,6 +289,27 @@ static int say_twin(struct state *s, const struct table *t, struct err *e)
     return rc;
 }
 
+/* The rules that were broken, but for the one that is told as the reason. */
+static int say_findings(struct state *s, const struct table *t, const char *id, struct err *e)
+{
+    struct table found = {0};
+    char clean[400];
+    const char *told = table_get(t, 0, "error_text");
+    int rc = table_load(&found, s, "findings", id, 100, e);
+    for (size_t r = 0; rc == 0 && r < found.rows; r++) {
+        const char *name = table_get(&found, r, "rule");
+        const char *text = table_get(&found, r, "text");
+        const struct rule *rule = name ? rule_named(name) : NULL;
+        if (text && (!told || strcmp(text, told) != 0)) {
+            (void)printf("Rule %s (%s): %s.", name ? name : "-", table_get(&found, r, "severity"), text_printable(text, clean, sizeof clean));
+            (void)printf("%s%s%s\n", rule && !strstr(text, rule->remedy) ? " To do: " : "", rule && !strstr(text, rule->remedy) ? rule->remedy : "",
+                         rule && !strstr(text, rule->remedy) ? "." : "");
+        }
+    }
+    table_clear(&found);
+    return rc;
+}
+
 static int why_instance(const struct request *q, struct state *s, const char *id, struct err *e)
 {
     struct table t = {0};
@@ -349,7 +371,8 @@ static int why_instance(const struct request *q, struct state *s, const char *id
             say_error(&t, "error_code", "error_text", state, id);
         }
         say_line(&t, "warning", "Note");
-        rc = say_twin(s, &t, e);
+        rc = say_findings(s, &t, id, e);
+        rc = rc ? rc : say_twin(s, &t, e);
         rc = rc == 0 ? conflicts_say_instance(s, id, e) : rc;
         say_line(&t, "location", "It lies at");
         if (strcmp(state, "imported") == 0) {

@@ -108,8 +108,8 @@ static int apply_deflated(int fd, int64_t file_bytes, const struct dicom_scan *s
     int rc = read_range(fd, scan->data_offset, file_bytes, &packed, e);
     rc = rc ? rc : inflate_all(&packed, &all, e);
     if (rc == 0) {
-        size_t from = scan->has_pixel_data ? (size_t)scan->pixels_at : all.count;
-        size_t to = scan->has_pixel_data ? (size_t)scan->pixels_end : all.count;
+        size_t from = scan->pixels.tag != 0 ? (size_t)scan->pixels_at : all.count;
+        size_t to = scan->pixels.tag != 0 ? (size_t)scan->pixels_end : all.count;
         rc = edit_elements(plan, syntax, all.at, from, all.at + to, all.count - to, &head, &tail, out, e);
         rc = rc ? rc : edit_buffer_reserve(&head, to - from + tail.count, e);
         if (rc == 0 && to - from + tail.count > 0) {
@@ -140,8 +140,8 @@ static int apply_plain(int fd, int64_t file_bytes, const struct dicom_scan *scan
     struct edit_buffer behind = {0};
     struct edit_buffer head = {0};
     struct edit_buffer tail = {0};
-    int64_t from = scan->has_pixel_data ? scan->pixels_at : file_bytes;
-    int64_t to = scan->has_pixel_data ? scan->pixels_end : file_bytes;
+    int64_t from = scan->pixels.tag != 0 ? scan->pixels_at : file_bytes;
+    int64_t to = scan->pixels.tag != 0 ? scan->pixels_end : file_bytes;
     int rc = read_range(fd, scan->data_offset, from, &front, e);
     rc = rc ? rc : read_range(fd, to, file_bytes, &behind, e);
     rc = rc ? rc : edit_elements(plan, syntax, front.at, front.count, behind.at, behind.count, &head, &tail, out, e);

@@ -6,7 +6,9 @@
  * The pixel data is passed over by its length or fragment by fragment, so a file that ends too early is found.
  * Elements are found by tag, whatever their order; group 0000, group lengths and the length of the meta information do not count.
  * Sources: PS3.10 section 7.1 (file meta information), PS3.5 section 7 (data elements, sequences), 6.2.2 (UN without length, CP-246),
- * A.4 (encapsulated pixel data), A.5 (deflate). Thread safe; no state.
+ * 6.1 (character sets), A.4 (encapsulated pixel data), A.5 (deflate). Thread safe; no state.
+ * scan.c walks over the elements, scan_source.c gives the bytes, scan_value.c reads values, scan_text.c tries their character set,
+ * scan_pixels.c looks at fragments and offset tables.
  */
 #ifndef STORESCP_DICOM_SCAN_H
 #define STORESCP_DICOM_SCAN_H
@@ -18,6 +20,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { DICOM_VALUE_MISSING = -1, DICOM_VALUE_ODD = -2 /* there, but no such number */ };
+
+/* The first pixel data of the top level: (7FE0,0010), (7FE0,0008) float or (7FE0,0009) double float, and what describes it. */
+struct dicom_pixels {
+    uint32_t tag;         /* group << 16 | element; 0: there is none */
+    bool is_encapsulated; /* without a length: in fragments */
+    int64_t bytes;        /* of the value, or of all fragments */
+    int64_t rows, columns, samples, bits, frames; /* or DICOM_VALUE_MISSING, DICOM_VALUE_ODD */
+    char photometric[20];
+    int64_t fragments, empty_fragments; /* without the offset table */
+    int64_t offsets, extended_offsets;  /* entries of the basic and the extended offset table */
+    bool offsets_are_wrong;             /* an entry of either does not point to the beginning of a fragment, or they do not rise */
+};
+
+/* What an instance without pixel data holds, as bits. */
+enum dicom_contents { DICOM_DOCUMENT = 1, DICOM_WAVEFORM = 2, DICOM_REPORT = 4, DICOM_RADIOTHERAPY = 8, DICOM_SPECTROSCOPY = 16 };
+
+/* Tags are group << 16 | element; 0: there was none. */
 struct dicom_scan {
     /* file meta information */
     char meta_sop_class_uid[72], meta_sop_instance_uid[72], transfer_syntax_uid[72];
@@ -25,11 +45,18 @@ struct dicom_scan {
     char sop_class_uid[72], sop_instance_uid[72], study_uid[72], series_uid[72];
     char modality[20], accession_number[260], patient_id[260], study_date[20], study_id[260], series_number[20], instance_number[20];
     bool uid_is_odd;  /* a UID held a NUL inside or was cut: not a legal one */
-    uint32_t odd_tag; /* group << 16 | element of the first such UID */
+    uint32_t odd_tag; /* of the first such UID */
     bool duplicated;  /* one of the above came twice; the first counts, also when it is empty */
-    bool odd_length;  /* a value of odd length (PS3.5 section 7.1.1) */
-    bool long_value;  /* Patient ID, Accession Number or Study ID longer than the 256 bytes that HealthImaging searches by */
-    bool has_pixel_data, pixel_data_is_empty;
+    uint32_t long_tag; /* the first value longer than HealthImaging takes whole (element constraints; the UIDs excepted) */
+    uint32_t undecodable_tag; /* the first identifying text that is not in the data set's character set */
+    uint32_t control_tag;     /* the first identifying text with control characters */
+    bool charset_is_unknown;  /* (0008,0005) holds a term that is none of the standard's */
+    uint32_t odd_length_tag;  /* the first value of odd length (PS3.5 section 7.1.1) */
+    uint32_t twice_tag;       /* the first element of the top level that came again right after itself */
+    uint32_t order_tag;       /* the first one of the top level that stands behind a larger tag */
+    uint32_t group_length_tag; /* the first group length of the top level that is not true */
+    unsigned contents;         /* of enum dicom_contents, top level */
+    struct dicom_pixels pixels;
     int64_t data_offset; /* of the data set, in the file */
     int64_t pixels_at, pixels_end; /* the first pixel data element at the top level with its head; in a deflated data set of the inflated one. 0: none */
 };

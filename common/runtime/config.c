@@ -1,5 +1,6 @@
 /* config - see config.h. The file is read by ini_file; this module owns names, origins, bounds and sentences. */
 #include "common/runtime/config_internal.h"
+#include "common/runtime/rule_list.h"
 
 #include "common/runtime/cidr.h"
 #include "common/runtime/ini_file.h"
@@ -88,6 +89,10 @@ void config_set(struct config *c, size_t key, struct value *out, const char *tex
         }
         struct err why = {0};
         if (strcmp(s->unit, "networks") == 0 && cidr_check(text, &why) != 0) {
+            config_complain(c, "%s (%s): %s", s->name, origin, why.text);
+            return;
+        }
+        if (strcmp(s->unit, "rules") == 0 && rule_severities_set(NULL, text, &why) != 0) {
             config_complain(c, "%s (%s): %s", s->name, origin, why.text);
             return;
         }

@@ -171,6 +171,12 @@
     X(CFG_CONFLICT_SEVERITY, "conflict_severity", "", TEXT, "warn", 3, 4, "warn|hold|off",                             \
       "what happens to an image whose patient, study or series is described otherwise than in the images before it: "  \
       "it goes on with a warning, or is kept in quarantine for a person")                                              \
+    X(CFG_RULES, "rules", "", TEXT, "", 0, 4000, "rules",                                                              \
+      "severities other than those of docs/rules.md: pairs such as pixel_short=reject, separated by commas; reject, "  \
+      "warn, note or off. In a section: over everybody's")                                                             \
+    X(CFG_JUDGE_S, "judge_s", "", INT, "60", 1, 3600, "s",                                                             \
+      "time for one file's header: a validator that needs longer ends itself, and the file is tried twice more before " \
+      "it is quarantined")                                                                                             \
     /* batches and import jobs */                                                                                      \
     X(CFG_BATCH_QUIET_MS, "batch_quiet_ms", "", INT, "30000", 0, 86400000, "ms",                                       \
       "a study's batch closes after this time without a new instance")                                                 \
@@ -352,6 +358,7 @@
     X(CFG_SUCCESS_WAIT_S)                                                                                              \
     X(CFG_SUCCESS_TIMEOUT)                                                                                             \
     X(CFG_URGENT)                                                                                                      \
+    X(CFG_RULES)                                                                                                       \
     X(CFG_URGENT_BY_PRIORITY)                                                                                          \
     X(CFG_PRIORITY)                                                                                                    \
     X(CFG_ASSOCIATION_INSTANCES)                                                                                       \

@@ -50,7 +50,7 @@ enum err_class {
     X(ERR_COMMIT_UNKNOWN, 20, "COMMIT_UNKNOWN", ERR_CLASS_RETRY_BACKOFF,                                               \
       "the sync of a commit failed: after a crash it may be there or not")                                             \
     X(ERR_WORKER_DIED, 21, "WORKER_DIED", ERR_CLASS_REFUSE,                                                            \
-      "process after process died while it had this file")                                                             \
+      "process after process died or stood still while it had this file")                                              \
     X(ERR_BACKLOG, 22, "BACKLOG", ERR_CLASS_RETRY_BACKOFF, "too much waits to be uploaded")                            \
     X(ERR_LIMIT, 23, "LIMIT_REACHED", ERR_CLASS_RETRY_BACKOFF, "a limit of this association or of all is reached")                                                             \
     /* AWS: what the endpoint said (shared by S3 and HealthImaging) */                                                 \
@@ -91,6 +91,7 @@ enum err_class {
       "its patient, study or series is described otherwise than by what came before")                                  \
     X(ERR_VERSION_WAITS, 88, "OLDER_VERSION_FIRST", ERR_CLASS_RETRY_BACKOFF,                                           \
       "an older version of the same image is still under way: this one goes after it")                                 \
+    X(ERR_DICOM_RULE, 69, "DICOM_RULE", ERR_CLASS_REFUSE, "a rule that this installation has set to reject is broken") \
     /* a DICOMweb server: what it answered to a store request */                                                       \
     X(ERR_STORE_REFUSED, 90, "STORE_REFUSED", ERR_CLASS_REFUSE, "the DICOMweb server refused this instance")           \
     X(ERR_STORE_EXISTS, 91, "STORE_EXISTS", ERR_CLASS_REFUSE, "the DICOMweb server has an instance of that UID already") \

@@ -90,6 +90,9 @@ int state_conflicts_seen(struct state *s, const struct state_instance *c, const 
 int state_conflicts_forget(struct state *s, const struct state_instance *c, struct err *e);
 /* After a rebuild: what is there went on. */
 int state_conflicts_seed(struct state *s, struct err *e);
+/* The findings of a verdict. Inside its transaction. */
+int state_findings_write(struct state *s, const struct state_instance *claim, const struct state_finding *findings, size_t count, int64_t now_ms,
+                         struct err *e);
 /* Puts an instance whose row is (or is just becoming) 'validated' into the open batch of its study and destination; closes a full one and opens
  * the next. now_ms is the clock of the transaction. Inside a transaction. batch receives the id. */
 int state_assign_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes,

@@ -16,8 +16,13 @@ static const char *const kinds[] = {"instance", "study", "ae"};
 static int accept_rules(struct state *s, const char *id, const char *code, const char *reason, int64_t now, struct err *e)
 {
     int rc = state_run(s, NULL, e,
-                       "INSERT INTO acceptance (instance, rule, at_ms, who, reason) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (instance, rule) DO NOTHING", "ttite",
-                       id, code, now, s->worker, reason);
+                       "INSERT INTO acceptance (instance, rule, at_ms, who, reason) SELECT ?1, rule, ?2, ?3, ?4 FROM finding WHERE instance = ?1 AND severity = 'reject' "
+                       "ON CONFLICT (instance, rule) DO NOTHING",
+                       "tite", id, now, s->worker, reason);
+    rc = rc ? rc : state_run(s, NULL, e, /* it was refused by no rule of the table */
+                             "INSERT INTO acceptance (instance, rule, at_ms, who, reason) SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS "
+                             "(SELECT 1 FROM finding WHERE instance = ?1 AND severity = 'reject') ON CONFLICT (instance, rule) DO NOTHING",
+                             "ttite", id, code, now, s->worker, reason);
     bool by_others = strcmp(code, err_name(ERR_UID_REUSED)) == 0 || strcmp(code, err_name(ERR_UID_ELSEWHERE)) == 0 ||
                      strcmp(code, err_name(ERR_IDENTITY_CONFLICT)) == 0; /* not by what it is, but by what is here already */
     return rc != 0 || !by_others ? rc : state_run(s, NULL, e, "UPDATE instance SET accept_other_content = 1 WHERE id = ?1", "t", id);

@@ -32,6 +32,9 @@ static const struct {
     {"instance", "SELECT i.*, b.state AS batch_state, j.jobStatus, j.inputS3Uri, j.outputS3Uri FROM instance i "
                  "LEFT JOIN batch b ON b.id = i.batch LEFT JOIN import_job j ON j.batch = i.batch WHERE i.id = ?1 LIMIT ?2"},
     {"history", "SELECT at_ms, from_state, to_state, who, code, note FROM event WHERE instance = ?1 ORDER BY id LIMIT ?2"},
+    {"findings", "SELECT severity, rule, tag, text FROM finding WHERE instance = ?1 "
+                 "ORDER BY CASE severity WHEN 'reject' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END, rule LIMIT ?2"},
+    {"rules", "SELECT rule, severity, found, last_ms FROM rule_count ORDER BY rule, severity LIMIT ?2"},
     {"refused", "SELECT id FROM instance WHERE (id = ?1 OR study_uid = ?1) AND dropped_ms IS NULL "
                 "AND (state IN ('quarantined', 'failed') OR (state = 'received' AND held = 1 AND owner IS NULL)) LIMIT ?2"},
     /* What is quarantined. ?1: a JSON object of filters {"study", "ae", "code", "since"}, each may be absent. */

@@ -34,6 +34,7 @@ CREATE TABLE instance (
   next_attempt_ms INTEGER NOT NULL DEFAULT 0,
   owner TEXT, token INTEGER NOT NULL DEFAULT 0,
   error_code TEXT, error_text TEXT, remedy TEXT, warning TEXT,
+  warn_count INTEGER NOT NULL DEFAULT 0, -- findings of severity warn
   association TEXT, peer TEXT, calling_ae TEXT, called_ae TEXT,
   sop_class_uid TEXT NOT NULL, sop_instance_uid TEXT NOT NULL, transfer_syntax_uid TEXT NOT NULL,
   study_uid TEXT, series_uid TEXT, modality TEXT, accession_number TEXT, patient_id TEXT, study_date TEXT,
@@ -110,6 +111,14 @@ CREATE INDEX series_seen_first ON series_seen (destination, series_uid);
 CREATE TABLE conflict (
   instance TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL CHECK (severity IN ('warn', 'hold')), tag TEXT NOT NULL, sentence TEXT NOT NULL,
   other TEXT NOT NULL, PRIMARY KEY (instance, rule)) STRICT, WITHOUT ROWID;
+
+-- What the rules (docs/rules.md) found at an instance, written with the verdict.
+CREATE TABLE finding (
+  instance TEXT NOT NULL, rule TEXT NOT NULL, severity TEXT NOT NULL CHECK (severity IN ('reject', 'warn', 'note')),
+  tag TEXT NOT NULL DEFAULT '', text TEXT NOT NULL, PRIMARY KEY (instance, rule, tag)) STRICT, WITHOUT ROWID;
+-- How often each rule was broken since the database began, judged again included.
+CREATE TABLE rule_count (
+  rule TEXT NOT NULL, severity TEXT NOT NULL, found INTEGER NOT NULL, last_ms INTEGER NOT NULL, PRIMARY KEY (rule, severity)) STRICT, WITHOUT ROWID;
 
 -- Multipart uploads that S3 keeps open for us: written before the first part, gone when S3 has the object or has forgotten the upload.
 CREATE TABLE multipart (
@@ -265,6 +274,7 @@ SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS 
   sum(state = 'imported') AS imported, sum(state = 'stored') AS stored, sum(state = 'duplicate') AS duplicate,
   sum(state = 'quarantined') AS quarantined, sum(state = 'failed') AS failed, sum(dropped_ms IS NOT NULL) AS dropped,
   sum(state = 'imported' AND is_primary = 0) AS not_primary, sum(conflicts > 0 AND dropped_ms IS NULL) AS conflicts,
+  sum(warn_count) AS warnings,
   sum(file_bytes) AS bytes,
   datetime(min(received_ms) / 1000, 'unixepoch') AS first_received_utc,
   datetime(max(received_ms) / 1000, 'unixepoch') AS last_received_utc,
@@ -306,6 +316,11 @@ WHERE (i.state IN ('quarantined', 'failed') AND i.dropped_ms IS NULL)
    OR (i.state IN ('received', 'validated', 'uploaded', 'importing')
        AND (i.held = 1 OR i.attempts > 0 OR i.import_attempts > 0 OR b.attempts > 0 OR b.error_code IS NOT NULL
             OR i.changed_ms < CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 900000));
+
+CREATE VIEW v_finding AS
+SELECT f.instance, f.rule, f.severity, f.tag, f.text, i.state, i.calling_ae, i.study_uid, i.sop_instance_uid,
+  datetime(i.received_ms / 1000, 'unixepoch') AS received_utc
+FROM finding f JOIN instance i ON i.id = f.instance;
 
 CREATE VIEW v_queue AS
 SELECT state, count(*) AS instances, sum(file_bytes) AS bytes, sum(owner IS NOT NULL) AS in_work, sum(attempts > 0) AS retrying,

@@ -40,6 +40,9 @@ const char *state_worker_name(const struct state *s);
 /* The sign of life of a registered worker, seen without the database: touches its lock file, at most twice a second. Every transaction begins with it; a
  * main loop that works for long without one calls it, too. */
 void state_worker_turn(struct state *s);
+/* What this worker has in hand by itself (<= 26 characters; "": nothing by itself), seen after it has died: its death is charged to that instance, and to
+ * nothing else that it had claimed. Without a mark what it had is suspected once, however often that happens. Not durable, costs one write to the lock file. */
+void state_worker_mark(struct state *s, const char *id);
 int state_worker_beat(struct state *s, const char *status, struct err *e); /* status: "ready", "draining", "waiting: ..." */
 int state_worker_unregister(struct state *s, struct err *e);
 /* Frees the claims of dead workers and removes their rows and lock files; *freed counts claims. Cheap when none. */
@@ -139,9 +142,16 @@ enum state_verdict { VERDICT_VALIDATED, VERDICT_DUPLICATE, VERDICT_UID_REUSED, V
  * the data set are equal. Returns 1, 0 or negative. */
 int state_find_twin(struct state *s, const struct state_instance *claim, struct state_instance *twin, bool *same_content,
                     struct err *e);
+struct state_finding { /* a rule that an instance breaks */
+    const char *rule, *severity; /* rule: one word; "reject", "warn" or "note". Static storage */
+    uint32_t tag;                /* group << 16 | element; 0: none */
+    const char *text;            /* cause; of a reject with the remedy. Never a value of the data set */
+};
 struct state_validation {
     const struct state_instance *claim;
     struct state_identity identity;
+    const struct state_finding *findings; /* the caller's; written in the same commit, in the place of what was found before */
+    size_t finding_count;
     bool without_batch;   /* the destination (claim->destination) imports nothing: no batch, the uploader ends it in 'stored' */
     const struct state_batch_limits *limits; /* of its destination; NULL: those of the call */
     const struct state_policy *policy;       /* of its destination; NULL: hold other contents, warn of conflicts */

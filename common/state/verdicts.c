@@ -282,6 +282,9 @@ int state_validated(struct state *s, struct state_validation *v, size_t count, c
     for (size_t i = 0; rc == 0 && i < count; i++) {
         v[i].fenced = false;
         rc = end_validation(s, &v[i], v, limits, now, e);
+        if (rc == 0 && (v[i].code != 0 || v[i].verdict != VERDICT_AGAIN)) {
+            rc = state_findings_write(s, v[i].claim, v[i].findings, v[i].finding_count, now, e);
+        }
         if (rc == ERR_FENCED) {
             v[i].fenced = true;
             rc = 0;

@@ -6,12 +6,13 @@
 #include "common/runtime/runtime.h"
 #include "common/state/internal.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { RECLAIM_MAX = 64, TURN_MS = 500 };
+enum { RECLAIM_MAX = 64, TURN_MS = 500, MARK_AT = 32, MARK_BYTES = 32 };
 
 static void lock_path(const struct state *s, const char *name, char *path, size_t size)
 {
@@ -54,6 +55,26 @@ void state_worker_turn(struct state *s)
     }
 }
 
+/* Behind the process number, in the block that is there already: a full disk does not matter. A mark that cannot be written is missing. */
+void state_worker_mark(struct state *s, const char *id)
+{
+    char text[MARK_BYTES] = {0};
+    (void)snprintf(text, sizeof text, "%s", id);
+    if (s->worker_lock > 0 && pwrite(s->worker_lock, text, sizeof text, MARK_AT) != (ssize_t)sizeof text) {
+        log_warning("mark_not_written", "instance=%s effect=\"if this process dies, all that it has is suspected\"", id);
+    }
+}
+
+static void read_mark(const char *path, char mark[MARK_BYTES])
+{
+    memset(mark, 0, MARK_BYTES);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd != -1) {
+        (void)!pread(fd, mark, MARK_BYTES - 1, MARK_AT); /* shorter: there is none */
+        (void)close(fd);
+    }
+}
+
 int state_worker_beat(struct state *s, const char *status, struct err *e)
 {
     int rc = state_begin(s, e);
@@ -69,14 +90,15 @@ int state_worker_beat(struct state *s, const char *status, struct err *e)
     return rc;
 }
 
-/* Everything that a worker held is free again. A death is counted on each instance: one that kills whoever touches it must be told from
- * the others in time. Inside a transaction. */
-static int free_claims(struct state *s, const char *name, bool died, int *freed, struct err *e)
+/* Everything that a worker held is free again. A death is counted: an instance that kills whoever touches it must be told from the others in
+ * time. mark: the one that it had in hand, or "". Inside a transaction. */
+static int free_claims(struct state *s, const char *name, bool died, const char *mark, int *freed, struct err *e)
 {
     int instances = 0;
     int batches = 0;
     int commitments = 0;
-    int rc = state_run(s, &instances, e, "UPDATE instance SET owner = NULL, deaths = deaths + ?2 WHERE owner = ?1", "ti", name, (int64_t)died);
+    int rc = state_run(s, &instances, e, "UPDATE instance SET owner = NULL, deaths = CASE ?3 WHEN '' THEN max(deaths, ?2) ELSE deaths + (id = ?3) END WHERE owner = ?1",
+                       "tit", name, (int64_t)died, mark);
     if (rc == 0) {
         rc = state_run(s, &batches, e, "UPDATE batch SET owner = NULL WHERE owner = ?1", "t", name);
     }
@@ -101,7 +123,7 @@ int state_worker_unregister(struct state *s, struct err *e)
     int freed = 0;
     int rc = state_begin(s, e);
     if (rc == 0) {
-        rc = state_end(s, free_claims(s, s->worker, false, &freed, e), e);
+        rc = state_end(s, free_claims(s, s->worker, false, "", &freed, e), e);
     }
     (void)unlink(s->worker_lock_path);
     if (s->worker_lock != -1) {
@@ -144,7 +166,11 @@ int state_reclaim(struct state *s, int *freed, struct err *e)
     rc = state_begin(s, e);
     if (rc == 0) {
         for (size_t i = 0; rc == 0 && i < count; i++) {
-            rc = free_claims(s, names[i], true, freed, e);
+            char path[4352];
+            char mark[MARK_BYTES];
+            lock_path(s, names[i], path, sizeof path);
+            read_mark(path, mark);
+            rc = free_claims(s, names[i], true, mark, freed, e);
         }
         rc = state_end(s, rc, e);
     }

@@ -75,7 +75,7 @@ static json_t *warnings_of(const struct dicom_scan *scan)
     warn(list, !syntax || !syntax->imported, 45344, "UnsupportedTransferSyntax", "The transfer syntax is not supported; the pixel data is kept as it is");
     /* these two as the guide prints them in decimal, which is one more than its own hexadecimal */
     warn(list, bad_uid, 45570, "InvalidUidFormat", "A unique identifier does not have the format of one");
-    warn(list, scan->long_value, 45571, "InvalidDicomValueLength", "A value is longer than the maximum length");
+    warn(list, scan->long_tag != 0, 45571, "InvalidDicomValueLength", "A value is longer than the maximum length");
     return list;
 }
 

@@ -19,6 +19,15 @@ static void check_text(const char *text, size_t size)
     }
 }
 
+static void check_pixels(const struct dicom_pixels *p)
+{
+    check_text(p->photometric, sizeof p->photometric);
+    if (p->bytes < 0 || p->fragments < 0 || p->empty_fragments > p->fragments || p->rows < DICOM_VALUE_ODD || p->frames < DICOM_VALUE_ODD ||
+        (p->tag == 0 && (p->bytes != 0 || p->fragments != 0))) {
+        abort();
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t count);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t count)
@@ -33,7 +42,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t count)
     struct dicom_scan one;
     struct dicom_scan two;
     struct err e = {0};
-    char warning[200];
+    static struct rules_verdict v;
+    static struct rules_verdict again;
+    struct rule_severities severities;
     if (count == 0) {
         return 0;
     }
@@ -66,9 +77,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t count)
     check_text(one.accession_number, sizeof one.accession_number);
     check_text(one.modality, sizeof one.modality);
     check_text(one.study_date, sizeof one.study_date);
-    rc = rules_judge(&one, warning, sizeof warning, &e);
-    check_text(rc ? e.text : warning, rc ? sizeof e.text : sizeof warning);
-    if (rc == 0 && (!dicom_uid_is_legal(one.sop_instance_uid) || !dicom_uid_is_legal(one.study_uid))) {
+    check_pixels(&one.pixels);
+    rule_severities_preset(&severities);
+    rules_judge(&one, rc, e.text, &severities, &v);
+    rules_judge(&two, rc, e.text, &severities, &again);
+    if (v.code != again.code || v.count != again.count || v.count > RULE_COUNT || (rc != 0 && v.code != rc) || (v.code != 0) != (v.because != NULL)) {
+        abort();
+    }
+    for (size_t i = 0; i < v.count; i++) {
+        check_text(v.findings[i].text, sizeof v.findings[i].text);
+        if (v.findings[i].severity == RULE_OFF || strlen(v.findings[i].text) < 8) {
+            abort();
+        }
+    }
+    if (v.code == 0 && (!dicom_uid_is_legal(one.sop_instance_uid) || !dicom_uid_is_legal(one.study_uid))) {
         abort();
     }
     free(exact);

@@ -78,11 +78,11 @@ def deciding(it):
     quarantine(it, 'release', accepted, '--reason', 'the modality cannot be changed')
     it.settle(6)
     same(it.one('SELECT state FROM instance WHERE id = ?', accepted), it.end_state, 'state of the accepted one')
-    same(it.query('SELECT rule, reason FROM acceptance WHERE instance = ?', accepted), [('DICOM_UID_MISMATCH', 'the modality cannot be changed')], 'what was accepted')
+    same(it.query('SELECT rule, reason FROM acceptance WHERE instance = ?', accepted), [('same_class', 'the modality cannot be changed')], 'what was accepted')
     check('accepted by a person' in it.one('SELECT warning FROM instance WHERE id = ?', accepted), 'its warning')
     who, note = it.query("SELECT who, note FROM v_instance_history WHERE instance = ? AND code = 'ACCEPTED'", accepted)[0]
     check(who.startswith('person ') and 'the modality cannot be changed' in note, f'its history: {who} {note}')
-    check('Accepted: DICOM_UID_MISMATCH by person' in quarantine(it, 'show', accepted), 'show tells it')
+    check('Accepted: same_class by person' in quarantine(it, 'show', accepted), 'show tells it')
     quarantine(it, 'release', accepted, code=1)  # it is not quarantined any more
     quarantine(it, 'release', no_uid, code=1)  # nobody could say which image it is
     same(it.one('SELECT state FROM instance WHERE id = ?', no_uid), 'quarantined', 'state of the one without a UID')

@@ -112,8 +112,9 @@ static void finds_identity(void **state)
     assert_string_equal(s.patient_id, "P-1");
     assert_string_equal(s.study_date, "20260102");
     assert_int_equal(s.data_offset, offset);
-    assert_true(s.has_pixel_data);
-    assert_false(s.duplicated || s.uid_is_odd || s.odd_length || s.long_value || s.pixel_data_is_empty);
+    assert_int_equal(s.pixels.tag, 0x7fe00010);
+    assert_int_equal(s.pixels.bytes, 4);
+    assert_false(s.duplicated || s.uid_is_odd || s.odd_length_tag || s.long_tag || s.pixels.is_encapsulated);
 }
 
 static void implicit_and_big_endian(void **state)
@@ -176,7 +177,7 @@ static void unknown_sequence(void **state)
     add_identity(&b);
     assert_int_equal(scan_both(&b, &s, &e), 0);
     assert_string_equal(s.study_uid, "1.2.4");
-    assert_false(s.has_pixel_data); /* an icon's pixels are not the image's */
+    assert_int_equal(s.pixels.tag, 0); /* an icon's pixels are not the image's */
 }
 
 /* Recursive readers end here: 10,000 nested sequences in one C-STORE kill DCMTK 3.6.7 and GDCM. */
@@ -383,13 +384,13 @@ static void text_is_cleaned(void **state)
     bytes_text(&b, 0x10, 0x20, "LO", text);
     bytes_text(&b, 8, 0x60, "CS", text);
     assert_int_equal(scan_both(&b, &s, &e), 0);
-    assert_true(s.long_value);
+    assert_int_equal(s.long_tag, 0x00100020);
     assert_int_equal(strlen(s.modality) % 2, 0); /* no half character at the end */
     assert_true(strlen(s.patient_id) < sizeof s.patient_id && strlen(s.patient_id) % 2 == 0);
     b = begin(EXPLICIT);
     bytes_element(&b, 0x10, 0x20, "LO", "abc", 3, 3);
     assert_int_equal(scan_both(&b, &s, &e), 0);
-    assert_true(s.odd_length);
+    assert_int_equal(s.odd_length_tag, 0x00100020);
     assert_string_equal(s.patient_id, "abc");
 }
 
