@@ -77,11 +77,6 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
     return rc ? rc : state_urge_batch(s, id, batch, e);
 }
 
-int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e)
-{
-    return state_batches_close_for(s, STATE_DESTINATION_DEFAULT, quiet_ms, max_age_ms, closed, e);
-}
-
 int state_batches_close_for(struct state *s, const char *destination, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e)
 {
     int64_t now = clock_wall_ms();
@@ -101,21 +96,16 @@ int state_batches_close_for(struct state *s, const char *destination, int64_t qu
                    "iiitt", now, now - quiet_ms, now - max_age_ms, s->worker, destination);
     if (rc == 0) {
         rc = state_run(s, closed, e,
-                       "UPDATE batch INDEXED BY batch_open SET state = 'closed', closed_ms = ?1, next_attempt_ms = ?1 - urgent * 3600000 "
+                       "UPDATE batch INDEXED BY batch_open SET state = 'closed', closed_ms = ?1, next_attempt_ms = ?1 - urgent * ?5 "
                        "WHERE state = 'open' AND destination = ?4 AND (last_added_ms <= ?2 OR opened_ms <= ?3 "
                        "OR (study_uid IS NULL AND split_of IS NULL AND opened_ms <= ?2))",
-                       "iiit", now, now - quiet_ms, now - max_age_ms, destination);
+                       "iiiti", now, now - quiet_ms, now - max_age_ms, destination, (int64_t)STATE_URGENT_AHEAD_MS);
     }
     return state_end(s, rc, e);
 }
 
 /* One image that cannot be uploaded (a sector of the disk that cannot be read, a person's hold) must not keep the rest of its study away from
  * HealthImaging. Its object, should an answer have been lost, is deleted by the importer before the batch starts. */
-int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e)
-{
-    return state_batches_leave_late_for(s, STATE_DESTINATION_DEFAULT, wait_ms, limits, moved, e);
-}
-
 int state_batches_leave_late_for(struct state *s, const char *destination, int64_t wait_ms, const struct state_batch_limits *limits, int *moved,
                                  struct err *e)
 {
@@ -284,11 +274,6 @@ static int end_if_empty(struct state *s, struct state_batch *b, int64_t now, boo
     return rc ? rc : state_batch_event(s, b->id, "closed", "done", NULL, "no instance is left in it", now, e);
 }
 
-int state_batch_claim(struct state *s, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e)
-{
-    return state_batch_claim_for(s, STATE_DESTINATION_DEFAULT, work, out, found, e);
-}
-
 int state_batch_claim_for(struct state *s, const char *destination, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e)
 {
     enum { TRIES = 64 }; /* of losing the race against other importers, or of ending empty batches */
@@ -415,24 +400,4 @@ int state_batch_defer(struct state *s, struct state_batch *b, const char *job_st
 int state_batch_open_count(struct state *s, const char *batch, int64_t *count, struct err *e)
 {
     return state_number(s, count, 0, e, "SELECT count(*) FROM instance WHERE batch = ?1 AND state = 'importing'", "t", batch);
-}
-
-int state_batch_instances(struct state *s, const char *batch,
-                          int (*row)(void *ctx, const char *id, const char *s3_key, int64_t bytes), void *ctx, struct err *e)
-{
-    sqlite3_stmt *q = state_prepare(s, "SELECT id, s3_key, file_bytes FROM instance WHERE batch = ?1 AND state = 'importing'", e);
-    if (!q || state_bind(q, "t", batch) != 0) {
-        return ERR_DATABASE;
-    }
-    int rc = 0;
-    int step = SQLITE_DONE;
-    while (rc == 0 && (step = sqlite3_step(q)) == SQLITE_ROW) {
-        const char *key = (const char *)sqlite3_column_text(q, 1);
-        rc = row(ctx, (const char *)sqlite3_column_text(q, 0), key ? key : "", sqlite3_column_int64(q, 2));
-    }
-    if (rc == 0 && step != SQLITE_DONE) {
-        rc = state_sql_error(s, e, "read a batch");
-    }
-    (void)sqlite3_reset(q);
-    return rc;
 }

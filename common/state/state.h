@@ -243,10 +243,9 @@ struct state_batch {
     int64_t submitted_ms, ended_ms; /* job accepted, job ended; 0 if not yet */
     int64_t hinted_ms; /* an event of HealthImaging named its job last; 0: none did */
 };
-/* Batches belong to a study and a destination. What follows without naming one is about `default`. */
-/* Closes open batches that were quiet since quiet_ms or are older than max_age_ms; *closed counts them. A full one closes when the next
+/* Batches belong to a study and a destination. What names no destination is about all of them. */
+/* Closes open batches of a destination that were quiet since quiet_ms or are older than max_age_ms; *closed counts them. A full one closes when the next
  * instance of its study comes. */
-int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e);
 int state_batches_close_for(struct state *s, const char *destination, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e);
 /* Closes open batches with an urgent instance in them that were quiet since quiet_ms, up to 64. Costs one index look-up when there are none. */
 int state_batches_close_urgent(struct state *s, int64_t quiet_ms, int *closed, struct err *e);
@@ -255,7 +254,6 @@ int state_batches_close_urgent(struct state *s, int64_t quiet_ms, int *closed, s
 int state_batches_close_waited(struct state *s, int *closed, struct err *e);
 /* A batch that has been closed for wait_ms goes without those that keep the others waiting: 'validated' ones whose own upload failed again and again,
  * or that are held. They go to the study's next batch; *moved counts them. Costs one index look-up when there are none. */
-int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e);
 int state_batches_leave_late_for(struct state *s, const char *destination, int64_t wait_ms, const struct state_batch_limits *limits, int *moved,
                                  struct err *e);
 /* A batch that has been closed for wait_ms goes without the uploaded instances that a person holds: back to 'validated', into the study's next batch; *moved
@@ -266,7 +264,6 @@ int state_batches_leave_held(struct state *s, int64_t wait_ms, const struct stat
 enum state_batch_work { WORK_START, WORK_POLL, WORK_RESULTS };
 /* Claims the due batch of that kind that has been due longest; *found false if there is none. A CLOSED batch with no instance left in it
  * ends as DONE on the way. Costs one index look-up when there is nothing. */
-int state_batch_claim(struct state *s, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e);
 int state_batch_claim_for(struct state *s, const char *destination, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e);
 /* What an object below the batch's prefix is, by its instance: one that the batch's job shall import, one that left the batch (failed, retried
  * into another batch), one that a person dropped, or one without a row. Negative on error. */
@@ -330,9 +327,6 @@ int state_batch_done(struct state *s, struct state_batch *b, const struct state_
                      int *left_count, struct err *e);
 /* How many instances of the batch still are 'importing'. */
 int state_batch_open_count(struct state *s, const char *batch, int64_t *count, struct err *e);
-/* Instance ids and S3 keys of a batch that still are 'importing'; calls row() for each. */
-int state_batch_instances(struct state *s, const char *batch,
-                          int (*row)(void *ctx, const char *id, const char *s3_key, int64_t bytes), void *ctx, struct err *e);
 
 /* ---- spool release --------------------------------------------------------------------------------------------------- */
 /* Up to limit instance ids whose spool file may go (imported, stored, or duplicate of one that is imported or was dropped, ended longer than keep_ms
@@ -355,9 +349,8 @@ int state_checkpoint(struct state *s, struct err *e);
 int state_housekeep(struct state *s, struct err *e);
 
 /* ---- for storescpctl ------------------------------------------------------------------------------------------------------
- * Runs one of the named read-only reports of state_reports.c and calls row() with column names and text values (NULL: null).
- * names: "status" (state, count, bytes, oldest_ms), "workers", "batches", "queue", "studies", "study", "stuck", "instance",
- * "history", "find", "jobs". arg1 fills ?1 (an id, UID, accession number or patient id), may be NULL. */
+ * Runs one of the named read-only reports, the table in reports.c, and calls row() with column names and text values (NULL: null).
+ * arg1 fills ?1 (an id, UID, accession number or patient id), may be NULL. */
 int state_report(struct state *s, const char *name, const char *arg1, long long limit,
                  int (*row)(void *ctx, int columns, const char *const *names, const char *const *values), void *ctx,
                  struct err *e);

@@ -27,6 +27,22 @@ static inline int fixture_key(void *ctx, const struct state_instance *claim, con
     return 0;
 }
 
+/* What most tests ask of `default`. */
+static inline int state_batches_close(struct state *s, int64_t quiet_ms, int64_t max_age_ms, int *closed, struct err *e)
+{
+    return state_batches_close_for(s, STATE_DESTINATION_DEFAULT, quiet_ms, max_age_ms, closed, e);
+}
+
+static inline int state_batches_leave_late(struct state *s, int64_t wait_ms, const struct state_batch_limits *limits, int *moved, struct err *e)
+{
+    return state_batches_leave_late_for(s, STATE_DESTINATION_DEFAULT, wait_ms, limits, moved, e);
+}
+
+static inline int state_batch_claim(struct state *s, enum state_batch_work work, struct state_batch *out, bool *found, struct err *e)
+{
+    return state_batch_claim_for(s, STATE_DESTINATION_DEFAULT, work, out, found, e);
+}
+
 static inline struct state *worker(const char *home, enum state_stage stage)
 {
     struct state *s = NULL;
