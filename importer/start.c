@@ -158,10 +158,8 @@ static void start_closed(struct importer *m, struct state_batch *b)
     char input[1025];
     char output[1025];
     int64_t wait_ms = 0;
-    const char *bucket = config_text(m->config, CFG_OUTPUT_BUCKET);
     int rc = input_uri(m, b, input, sizeof input, &e);
-    (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", bucket[0] ? bucket : config_text(m->config, CFG_DICOM_BUCKET),
-                   config_text(m->config, CFG_OUTPUT_PREFIX), b->id);
+    (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", config_output_bucket(m->config), config_text(m->config, CFG_OUTPUT_PREFIX), b->id);
     if (rc == 0 && b->uploaded_count != b->instance_count) { /* some have left it; their objects may be there all the same */
         rc = importer_clear_prefix(m, b, input, &e);
     }

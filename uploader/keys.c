@@ -7,7 +7,7 @@
 int keys_make(const struct config *config, const struct state_instance *claim, const char *batch_key, char key[STATE_KEY_SIZE], struct err *e)
 {
     char prefix[S3_KEY_SIZE];
-    if (strcmp(config_text(config, CFG_DESTINATION_KIND), "dicomweb") == 0) {
+    if (config_destination_kind(config) == KIND_DICOMWEB) {
         key[0] = '\0'; /* the server has names of its own */
         return 0;
     }

@@ -13,9 +13,6 @@
 #include "uploader/keys.h"
 #include "uploader/uploads.h"
 
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 struct uploader {
     struct worker worker;

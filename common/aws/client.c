@@ -19,7 +19,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { CLOCK_OFF_MS = 240000, CLOCK_NOISE_MS = 3000, AGE_MAX_MS = 900000, WAIT_SLICE_MS = 1000, FETCH_SLICE_MS = 10 };
+enum { CLOCK_NOISE_MS = 3000, AGE_MAX_MS = 900000, WAIT_SLICE_MS = 1000, FETCH_SLICE_MS = 10 };
 enum { SLOW_BYTES_PER_MS = 64 };
 
 struct in_flight {
@@ -63,7 +63,7 @@ int aws_client_open_beside(struct aws_client **out, const struct config *config,
                                  .connections = (long)config_int(config, CFG_MAX_POOL_CONNECTIONS),
                                  .connect_ms = (long)config_int(config, CFG_AWS_CONNECT_MS),
                                  .stall_s = (long)config_int(config, CFG_AWS_STALL_S)};
-    char certificate[2][1200];
+    char certificate[2][STOW_PATH_MAX];
     stow_certificate(config, &limits, certificate);
     int rc = c->hash_buffer ? 0 : err_set(e, ERR_MEMORY, 0, "AWS client");
     rc = rc ? rc : aws_site_choose(config, &c->site, e);
@@ -278,7 +278,7 @@ void aws_client_learn_clock(struct aws_client *c, const struct http_response *r)
     int64_t offset = r->date_ms + 500 - clock_wall_ms();
     c->offset_ms = offset > -CLOCK_NOISE_MS && offset < CLOCK_NOISE_MS ? 0 : offset;
     credentials_set_clock(c->credentials, c->offset_ms);
-    bool off = llabs(c->offset_ms) >= CLOCK_OFF_MS;
+    bool off = llabs(c->offset_ms) >= AWS_CLOCK_OFF_MS;
     if (off && !c->clock_told) {
         log_warning("clock_off", "offset_s=%lld effect=\"requests are signed with the server's time\" remedy=\"run a time service\"",
                     (long long)(c->offset_ms / 1000));
@@ -297,7 +297,7 @@ static bool try_again(struct in_flight *f, const struct http_response *r, struct
     if (r->rc != 0) {
         return false;
     }
-    if (aws_error_may_be_clock(r->status, a->code) && !f->tried_clock && llabs(c->offset_ms - f->signed_offset_ms) >= CLOCK_OFF_MS) {
+    if (aws_error_may_be_clock(r->status, a->code) && !f->tried_clock && llabs(c->offset_ms - f->signed_offset_ms) >= AWS_CLOCK_OFF_MS) {
         f->tried_clock = true;
         return true;
     }

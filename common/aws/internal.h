@@ -17,7 +17,7 @@
 
 #include <stdbool.h>
 
-enum { AWS_HEADERS_MAX = 12, AWS_HASH_BUFFER = 256 * 1024 };
+enum { AWS_HEADERS_MAX = 12, AWS_HASH_BUFFER = 256 * 1024, STOW_PATH_MAX = 1200 };
 
 struct aws_call {
     enum aws_service service;
@@ -138,7 +138,7 @@ void s3_plain_etag(const char *quoted, char *out, size_t size);
 /* stow_settings.c: where destination_kind = dicomweb stores (at: HealthImaging's endpoint for DICOMweb; nothing is done for other kinds), and the client
  * certificate for it; paths are room for the files. */
 int stow_endpoint(const struct config *config, struct endpoint *at, struct err *e);
-void stow_certificate(const struct config *config, struct http_limits *limits, char paths[2][1200]);
+void stow_certificate(const struct config *config, struct http_limits *limits, char paths[2][STOW_PATH_MAX]);
 /* Basic or bearer: call->authorization. */
 int stow_authorize(const struct config *config, struct aws_call *call, struct err *e);
 /* A call for the object or bucket at place, with the expected owner; NULL without memory. */

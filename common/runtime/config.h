@@ -90,6 +90,8 @@ const char *config_destination_name(const struct config *c);
 enum config_kind config_destination_kind(const struct config *c);
 /* "" of `default`, else "[destination NAME] ": what a sentence about its settings begins with. */
 const char *config_destination_words(const struct config *c, char *buffer, size_t size);
+/* The bucket for the results of import jobs: output_bucket, or dicom_bucket where it is not set. */
+const char *config_output_bucket(const struct config *c);
 /* Runs check() on each destination; the first error gets the section's name in front. */
 int config_check_destinations(const struct config *c, int (*check)(const struct config *c, struct err *e), struct err *e);
 bool config_is_per_destination(enum config_key key);

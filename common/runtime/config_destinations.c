@@ -145,6 +145,11 @@ enum config_kind config_destination_kind(const struct config *c)
     return strcmp(word, "s3") == 0 ? KIND_S3 : strcmp(word, "dicomweb") == 0 ? KIND_DICOMWEB : KIND_HEALTHIMAGING;
 }
 
+const char *config_output_bucket(const struct config *c)
+{
+    return config_text(c, config_text(c, CFG_OUTPUT_BUCKET)[0] ? CFG_OUTPUT_BUCKET : CFG_DICOM_BUCKET);
+}
+
 const char *config_destination_words(const struct config *c, char *buffer, size_t size)
 {
     if (strcmp(c->destination, "default") == 0) {

@@ -4,7 +4,7 @@
 
 #include "common/runtime/config.h"
 
-enum { PROBLEMS_MAX = 64, SECTIONS_MAX = 1000, DESTINATIONS_MAX = 64, SECTION_NAME_MAX = 128, AE_TITLE_MAX = 64 };
+enum { PROBLEMS_MAX = 64, SECTIONS_MAX = 1000, DESTINATIONS_MAX = CONFIG_DESTINATION_LIMIT - 1 /* without `default` */, SECTION_NAME_MAX = 128, AE_TITLE_MAX = 64 };
 
 struct value {
     char *text;

@@ -67,13 +67,11 @@ extern const struct check doctor_local_checks[], doctor_cloud_checks[], doctor_b
 
 void finding_set(struct finding *f, enum found found, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void finding_advise(struct finding *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* What an error of AWS means to a person. Keeps the first half of the text; missing: the permission that the call needs. */
+/* What an error of AWS means to a person: its sentence, and a remedy where the code tells one; missing: the permission that the call needs. */
 void finding_of_error(struct finding *f, enum found found, const struct err *e, enum permission missing);
 
 /* Keeps in d the KMS key that images are encrypted with, if one is: what the settings ask for, else what the bucket does. */
 void doctor_note_key(struct doctor *d, const struct s3_encryption *told);
-/* output_bucket, or dicom_bucket where it is not set. */
-const char *doctor_output_bucket(const struct config *config);
 
 /* The statement of one permission, filled in as far as is known; new reference. And the whole of --policy, printed. */
 json_t *doctor_statement(const struct doctor *d, enum permission p);

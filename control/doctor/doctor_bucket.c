@@ -14,11 +14,6 @@
 
 static const char content[] = "written by storescpctl doctor, which removes it again\n";
 
-const char *doctor_output_bucket(const struct config *config)
-{
-    return config_text(config, config_text(config, CFG_OUTPUT_BUCKET)[0] ? CFG_OUTPUT_BUCKET : CFG_DICOM_BUCKET);
-}
-
 /* HeadBucket answers without words: what a status means stands here. */
 static void look_at(struct doctor *d, struct finding *f, const char *bucket, const char *setting, enum fact fact, char region[48])
 {
@@ -122,12 +117,12 @@ static void check_encryption(struct doctor *d, struct finding *f)
 static void check_output(struct doctor *d, struct finding *f)
 {
     char region[48];
-    if (strcmp(doctor_output_bucket(d->config), config_text(d->config, CFG_DICOM_BUCKET)) == 0) {
+    if (strcmp(config_output_bucket(d->config), config_text(d->config, CFG_DICOM_BUCKET)) == 0) {
         d->facts |= FACT_OUTPUT;
         finding_set(f, FOUND_FINE, "results go to the same bucket, below %s/", config_text(d->config, CFG_OUTPUT_PREFIX));
         return;
     }
-    look_at(d, f, doctor_output_bucket(d->config), "output_bucket", FACT_OUTPUT, region);
+    look_at(d, f, config_output_bucket(d->config), "output_bucket", FACT_OUTPUT, region);
 }
 
 /* ---- the marker ------------------------------------------------------------------------------------------------------------------- */
@@ -268,10 +263,10 @@ static void check_results(struct doctor *d, struct finding *f)
     size_t size = 0;
     struct err e = {0};
     (void)snprintf(key, sizeof key, "%s/doctor-asks-for-nothing", config_text(d->config, CFG_OUTPUT_PREFIX));
-    int rc = s3_get(d->client, doctor_output_bucket(d->config), key, 0, 4096, &body, &size, &e);
+    int rc = s3_get(d->client, config_output_bucket(d->config), key, 0, 4096, &body, &size, &e);
     free(body);
     if (rc == 0 || rc == ERR_AWS_NOT_FOUND) {
-        finding_set(f, FOUND_FINE, "results of import jobs can be read below s3://%s/%s/", doctor_output_bucket(d->config), config_text(d->config, CFG_OUTPUT_PREFIX));
+        finding_set(f, FOUND_FINE, "results of import jobs can be read below s3://%s/%s/", config_output_bucket(d->config), config_text(d->config, CFG_OUTPUT_PREFIX));
         return;
     }
     finding_of_error(f, FOUND_FAILED, &e, MAY_GET_RESULTS);

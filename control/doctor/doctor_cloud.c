@@ -1,9 +1,10 @@
 /* doctor_cloud - endpoints, clock, credentials, and who they are. See doctor.h. */
+#include "common/aws/request/errors.h"
 #include "control/doctor/doctor.h"
 
 #include <stdlib.h>
 
-enum { REACH_LIMIT_MS = 15000, CLOCK_NOTICE_MS = 5000, CLOCK_WRONG_MS = 240000, KEYS_SHORT_MS = 600000 };
+enum { REACH_LIMIT_MS = 15000, CLOCK_NOTICE_MS = 5000, KEYS_SHORT_MS = 600000 };
 
 static void check_client(struct doctor *d, struct finding *f)
 {
@@ -76,7 +77,7 @@ static void check_clock(struct doctor *d, struct finding *f)
         finding_set(f, FOUND_FINE, "this machine's clock agrees with the servers' (to some seconds)");
         return;
     }
-    finding_set(f, llabs(off) < CLOCK_WRONG_MS ? FOUND_WARNING : FOUND_FAILED, "this machine's clock is %lld s %s the servers'", llabs(off) / 1000,
+    finding_set(f, llabs(off) < AWS_CLOCK_OFF_MS ? FOUND_WARNING : FOUND_FAILED, "this machine's clock is %lld s %s the servers'", llabs(off) / 1000,
                 off > 0 ? "behind" : "before");
     finding_advise(f, "run a time service (systemd-timesyncd, chrony); requests are signed with the servers' time meanwhile, but times in the log and "
                       "database, and the expiry of keys and certificates, are judged wrongly");

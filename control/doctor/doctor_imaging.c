@@ -178,6 +178,7 @@ static void check_quotas(struct doctor *d, struct finding *f)
 static void check_region(struct doctor *d, struct finding *f)
 {
     const char *region = d->site.region;
+    char known[200] = "";
     if (!region[0]) {
         finding_set(f, FOUND_NOT_CHECKED, "the region is not known");
         return;
@@ -187,9 +188,11 @@ static void check_region(struct doctor *d, struct finding *f)
             finding_set(f, FOUND_FINE, "HealthImaging is offered in %s", region);
             return;
         }
+        size_t used = strlen(known);
+        (void)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", regions[i]);
     }
     finding_set(f, FOUND_WARNING, "HealthImaging was not offered in %s when this program was written", region);
-    finding_advise(f, "known are us-east-1, us-west-2, ap-southeast-2, eu-west-1, eu-west-2: is aws_region right?");
+    finding_advise(f, "known are %s: is aws_region right?", known);
 }
 
 #define NEED_IMAGING (FACT_CLIENT | FACT_IMAGING | FACT_KEYS)

@@ -44,12 +44,6 @@ static const char *or_word(const char *value, const char *word)
     return value[0] ? value : word;
 }
 
-/* "aws", "aws-cn", "aws-us-gov": what every ARN there begins with. */
-static const char *partition_of(const char *region)
-{
-    return strncmp(region, "cn-", 3) == 0 ? "aws-cn" : strncmp(region, "us-gov-", 7) == 0 ? "aws-us-gov" : "aws";
-}
-
 /* The setting that names it, of what is for the whole installation. */
 static enum config_key setting_of(enum resource on)
 {
@@ -71,9 +65,9 @@ static json_t *resources(const struct doctor *d, enum resource on)
 {
     const struct config *c = d->config;
     const char *region = or_word(d->site.region, "REGION");
-    const char *partition = partition_of(region);
+    const char *partition = endpoint_partition(region);
     const char *bucket = or_word(config_text(c, CFG_DICOM_BUCKET), "DICOM_BUCKET");
-    const char *output = or_word(doctor_output_bucket(c), "DICOM_BUCKET");
+    const char *output = or_word(config_output_bucket(c), "DICOM_BUCKET");
     json_t *list = json_array();
     switch (on) {
     case ON_BUCKETS:

@@ -28,7 +28,7 @@ int cloud_open(struct cloud **out, const struct config *config, struct err *e)
     }
     c->datastore = config_text(config, CFG_DATASTORE_ID);
     c->prefix = config_text(config, CFG_S3_PREFIX);
-    c->output_bucket = config_text(config, config_text(config, CFG_OUTPUT_BUCKET)[0] ? CFG_OUTPUT_BUCKET : CFG_DICOM_BUCKET);
+    c->output_bucket = config_output_bucket(config);
     c->output_prefix = config_text(config, CFG_OUTPUT_PREFIX);
     int rc = aws_client_open(&c->client, config, e);
     if (rc != 0) {

@@ -129,9 +129,8 @@ int rebuild_batch(struct rebuild *r, const char *batch, const char *study_uid, c
     const struct job_entry *job = rebuild_job(r, batch);
     const struct config *c = job ? config_destination_at(r->config, job->place) : place;
     const char *bucket = config_text(c, CFG_DICOM_BUCKET);
-    const char *output_bucket = config_text(c, CFG_OUTPUT_BUCKET);
     (void)snprintf(input, sizeof input, "s3://%s/%s/%s/", bucket, config_text(c, CFG_S3_PREFIX), batch);
-    (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", output_bucket[0] ? output_bucket : bucket, config_text(c, CFG_OUTPUT_PREFIX), batch);
+    (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", config_output_bucket(c), config_text(c, CFG_OUTPUT_PREFIX), batch);
     struct state_rebuilt_batch b = {.id = batch, .study_uid = study_uid, .input_uri = input, .output_uri = output,
                                     .destination = config_destination_name(c),
                                     .datastore_id = config_text(c, CFG_DATASTORE_ID),

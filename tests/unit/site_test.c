@@ -10,6 +10,18 @@ static char home[64];
 
 /* ---- the rules ------------------------------------------------------------------------------------------------------------------- */
 
+/* Source: the ids of the published list of partitions. */
+static void partitions_of_arns(void **unused)
+{
+    static const char *const cases[][2] = {{"us-east-1", "aws"}, {"eu-west-2", "aws"}, {"cn-north-1", "aws-cn"}, {"us-gov-west-1", "aws-us-gov"},
+                                           {"us-gov-west", "aws"}, {"eusc-de-east-1", "aws-eusc"}, {"us-iso-east-1", "aws-iso"},
+                                           {"us-isob-east-1", "aws-iso-b"}, {"eu-isoe-west-1", "aws-iso-e"}, {"us-isof-south-1", "aws-iso-f"}};
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_string_equal(endpoint_partition(cases[i][0]), cases[i][1]);
+    }
+}
+
 /* Source: endpoint tests published with the SDKs. "" as host: there is none. */
 static void endpoints_of_aws(void **unused)
 {
@@ -265,6 +277,7 @@ int main(void)
         return 1;
     }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(partitions_of_arns),
         cmocka_unit_test(endpoints_of_aws),
         cmocka_unit_test_setup(where_the_region_comes_from, before_each),
         cmocka_unit_test_setup(without_a_region, before_each),

@@ -1,5 +1,6 @@
 /* credentials_fetch - carries a plan out: the base's provider, then a role after the other. See credentials_internal.h. */
 #include "common/aws/credentials/credentials_internal.h"
+#include "common/aws/request/errors.h"
 #include "common/runtime/runtime.h"
 
 #include <errno.h>
@@ -11,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { AGAIN_MS = 1000, CONNECTIONS = 2, CLOCK_OFF_MS = 240000 };
+enum { AGAIN_MS = 1000, CONNECTIONS = 2 };
 
 const struct provider *fetch_base(enum base base)
 {
@@ -138,7 +139,7 @@ static void on_reply(void *ctx, struct http_response *r)
     wipe(&s->sent);
     if (r->rc == 0 && r->date_ms != 0) {
         int64_t offset = r->date_ms + 500 - clock_wall_ms();
-        s->offset_ms = llabs(offset) >= CLOCK_OFF_MS ? offset : s->offset_ms;
+        s->offset_ms = llabs(offset) >= AWS_CLOCK_OFF_MS ? offset : s->offset_ms;
     }
 }
 

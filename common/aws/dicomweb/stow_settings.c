@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FILE_PATH = 1200 };
-
 /* ---- settings ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_auth(const struct config *config, const char *word)
@@ -27,18 +25,18 @@ bool stow_counts_repeats(const struct config *config)
 }
 
 /* "" stays "". */
-static void file_of(const struct config *config, enum config_key key, char out[FILE_PATH])
+static void file_of(const struct config *config, enum config_key key, char out[STOW_PATH_MAX])
 {
     const char *file = config_text(config, key);
     out[0] = '\0';
     if (file[0] == '/') {
-        (void)snprintf(out, FILE_PATH, "%s", file);
+        (void)snprintf(out, STOW_PATH_MAX, "%s", file);
     } else if (file[0]) {
-        (void)snprintf(out, FILE_PATH, "%s/%s", config_home(config), file);
+        (void)snprintf(out, STOW_PATH_MAX, "%s/%s", config_home(config), file);
     }
 }
 
-void stow_certificate(const struct config *config, struct http_limits *limits, char paths[2][FILE_PATH])
+void stow_certificate(const struct config *config, struct http_limits *limits, char paths[2][STOW_PATH_MAX])
 {
     if (config_destination_kind(config) == KIND_DICOMWEB) {
         file_of(config, CFG_DICOMWEB_CERTIFICATE, paths[0]);
@@ -67,7 +65,7 @@ int stow_endpoint(const struct config *config, struct endpoint *at, struct err *
 
 static int check_file(const struct config *config, enum config_key key, struct err *e)
 {
-    char path[FILE_PATH];
+    char path[STOW_PATH_MAX];
     file_of(config, key, path);
     if (path[0] && access(path, R_OK) == -1) {
         return err_set(e, ERR_CONFIG, errno, "%s (%s): %.200s", config_describe(key)->name, config_origin(config, key), path);
@@ -130,7 +128,7 @@ static int authorize_basic(const struct config *config, struct aws_call *call, s
 
 static int authorize_bearer(const struct config *config, struct aws_call *call, struct err *e)
 {
-    char path[FILE_PATH];
+    char path[STOW_PATH_MAX];
     char token[TOKEN_MAX];
     char *line = NULL;
     struct err why = {0};

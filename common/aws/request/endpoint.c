@@ -28,18 +28,19 @@ static const struct {
 /* The published partitions (partitions.json of the SDKs). A region belongs to the one whose beginning it has, with a word and a number behind; the rest is
  * the first. Every partition that is published today has FIPS and dual stack, but for S3 in China. */
 static const struct partition {
+    const char *name; /* in ARNs */
     const char *begins, *global; /* "aws-cn-global" is a region, too, for services without one */
     const char *suffix, *dual_suffix;
     bool s3_fips, is_gov;
 } partitions[] = {
-    {"", "aws-global", "amazonaws.com", "api.aws", true, false},
-    {"cn-", "aws-cn-global", "amazonaws.com.cn", "api.amazonwebservices.com.cn", false, false},
-    {"us-gov-", "aws-us-gov-global", "amazonaws.com", "api.aws", true, true},
-    {"eusc-de-", "", "amazonaws.eu", "api.amazonwebservices.eu", true, false},
-    {"us-iso-", "aws-iso-global", "c2s.ic.gov", "api.aws.ic.gov", true, false},
-    {"us-isob-", "aws-iso-b-global", "sc2s.sgov.gov", "api.aws.scloud", true, false},
-    {"eu-isoe-", "aws-iso-e-global", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", true, false},
-    {"us-isof-", "aws-iso-f-global", "csp.hci.ic.gov", "api.aws.hci.ic.gov", true, false},
+    {"aws", "", "aws-global", "amazonaws.com", "api.aws", true, false},
+    {"aws-cn", "cn-", "aws-cn-global", "amazonaws.com.cn", "api.amazonwebservices.com.cn", false, false},
+    {"aws-us-gov", "us-gov-", "aws-us-gov-global", "amazonaws.com", "api.aws", true, true},
+    {"aws-eusc", "eusc-de-", "", "amazonaws.eu", "api.amazonwebservices.eu", true, false},
+    {"aws-iso", "us-iso-", "aws-iso-global", "c2s.ic.gov", "api.aws.ic.gov", true, false},
+    {"aws-iso-b", "us-isob-", "aws-iso-b-global", "sc2s.sgov.gov", "api.aws.scloud", true, false},
+    {"aws-iso-e", "eu-isoe-", "aws-iso-e-global", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", true, false},
+    {"aws-iso-f", "us-isof-", "aws-iso-f-global", "csp.hci.ic.gov", "api.aws.hci.ic.gov", true, false},
 };
 
 const char *endpoint_service_name(enum aws_service service)
@@ -70,6 +71,11 @@ static const struct partition *partition_of(const char *region)
         }
     }
     return &partitions[0];
+}
+
+const char *endpoint_partition(const char *region)
+{
+    return partition_of(region)->name;
 }
 
 int endpoint_resolve(enum aws_service service, const struct endpoint_wish *wish, struct endpoint *out, struct err *e)

@@ -34,6 +34,9 @@ const char *endpoint_service_name(enum aws_service service);
 /* For sentences: "S3", "HealthImaging", "STS", "SQS", "DynamoDB". */
 const char *endpoint_service_title(enum aws_service service);
 
+/* What every ARN of a region has after "arn:": "aws", "aws-cn" ... Static storage. */
+const char *endpoint_partition(const char *region);
+
 struct endpoint_wish {
     const char *region;
     const char *url; /* a custom endpoint, "" or NULL: AWS's own */

@@ -16,6 +16,8 @@
 /* 0 for 2xx without a code, otherwise a negative err_code. code: "" or NULL if none was sent; a namespace ("ns#Code") and a suffix ("Code:uri")
  * are ignored. */
 int aws_error_code(long status, const char *code);
+/* A clock is off that differs by this: far beyond the delays of a network, far below the quarter of an hour that AWS allows. */
+enum { AWS_CLOCK_OFF_MS = 240000 };
 /* May our clock be the reason (then correct it by the Date header and try once more)? */
 bool aws_error_may_be_clock(long status, const char *code);
 /* May credentials that were replaced meanwhile heal it? */

@@ -164,7 +164,7 @@ static int check_prefix(const struct config *c, enum config_key key, struct err 
 {
     const char *prefix = config_text(c, key);
     size_t length = strlen(prefix);
-    if (strspn(prefix, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-") != length || prefix[0] == '/' ||
+    if (strspn(prefix, PLAIN "/") != length || prefix[0] == '/' ||
         (length > 0 && prefix[length - 1] == '/') || strstr(prefix, "//") || strstr(prefix, "..")) {
         return err_set(e, ERR_CONFIG, 0, "%s (%s): \"%.60s\" may hold A-Z a-z 0-9 . _ - and single slashes between", config_describe(key)->name,
                        config_origin(c, key), prefix);
@@ -183,7 +183,7 @@ static int check_bucket(const struct config *c, enum config_key key, struct err 
 
 static bool is_imported(const struct config *c)
 {
-    return strcmp(config_text(c, CFG_DESTINATION_KIND), "healthimaging") == 0;
+    return config_destination_kind(c) == KIND_HEALTHIMAGING;
 }
 
 /* The preset is for batches; where there are none, an image lies in its study's folder. */
