@@ -4,9 +4,6 @@
 #include "control/control.h"
 #include "control/table.h"
 
-#include <pwd.h>
-#include <unistd.h>
-
 enum { LIST_LIMIT = 50, UNSEEN_MS = 300000, WEEK_MS = 604800000 };
 
 static int drop(const struct request *q)

@@ -19,7 +19,7 @@ struct importer {
     bool store_is_active; /* the data store was seen ACTIVE since the last doubt */
     struct state_start_limits limits;
     struct state_again again;
-    bool *is_hinted; /* events of HealthImaging come; shared; NULL: there is no queue for them. hints.h */
+    bool *is_hinted; /* events of HealthImaging come; shared; NULL: there is no queue for them. outside.h */
     bool broken; /* a claim of ours can neither be worked nor put back */
 };
 

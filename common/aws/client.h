@@ -22,7 +22,7 @@
 
 struct aws_client;
 
-/* Reads region, endpoints, credentials, CA bundle, max_pool_connections, upload_concurrency from the settings (borrowed: must
+/* Reads region, endpoints, credentials, CA bundle, max_pool_connections and time limits from the settings (borrowed: must
  * outlive the client). ERR_CONFIG names the setting that is missing or wrong; nothing goes over the network yet. That there are no
  * credentials (yet) is no error here: the first request says ERR_AWS_CREDENTIALS, and it heals when they come. */
 int aws_client_open(struct aws_client **out, const struct config *config, struct err *e);

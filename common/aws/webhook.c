@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_MAX = 500, RESPONSE_MAX = 16384, RETRY_AFTER_MAX_MS = 300000, HEADERS = 5 };
+enum { KEY_MAX = 500, RESPONSE_MAX = 16384, RETRY_AFTER_MAX_MS = 300000, HEADERS = 4 };
 
 struct webhook_call {
     struct aws_client *client;
@@ -156,7 +156,7 @@ static void on_response(void *ctx, struct http_response *r)
         (void)err_set(&why, rc, 0, "the webhook answered %ld%s: %s", r->status, r->status >= 300 && r->status <= 399 ? ", a redirect, which is not followed" : "",
                       err_sentence(rc));
         if (http_header(r, "retry-after", value, sizeof value)) {
-            long long seconds = strtoll(value, NULL, 10); /* a date reads as a day of the month: some seconds */
+            long long seconds = strtoll(value, NULL, 10); /* a date reads as 0: we wait as long as without it */
             retry_after_ms = seconds > 0 ? (seconds < RETRY_AFTER_MAX_MS / 1000 ? seconds * 1000 : RETRY_AFTER_MAX_MS) : 0;
         }
     }
