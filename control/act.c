@@ -38,7 +38,7 @@ static void person_name(char *out, size_t size)
 int open_for_person(struct state **state, const struct request *q, struct err *e)
 {
     char name[48];
-    int rc = state_open_readonly(state, q->home, e); /* never creates: a wrong --home must not make an installation */
+    int rc = open_for_reading(state, q->home, e); /* never creates: a wrong --home must not make an installation */
     state_close(state);
     rc = rc == 0 ? state_open(state, q->home, e) : rc;
     if (rc == 0) {

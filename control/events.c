@@ -14,21 +14,19 @@ static int drop(const struct request *q)
     int64_t count = 0;
     const char *name = q->args[1];
     bool known = false;
-    int rc = open_for_reading(&state, q->home, &e);
+    int rc = open_for_person(&state, q, &e);
     rc = rc ? rc : table_load(&t, state, "outbox_targets", NULL, 100, &e);
     for (size_t r = 0; rc == 0 && r < t.rows; r++) {
         known = known || strcmp(table_get(&t, r, "target"), name) == 0;
     }
+    rc = rc == 0 && known ? state_outbox_drop(state, name, &count, &e) : rc;
     table_clear(&t);
-    state_close(&state);
-    if (rc == 0 && !known) {
-        return complain("nobody called %s is told; `storescpctl events` has the names", name);
-    }
-    rc = rc ? rc : state_open(&state, q->home, &e);
-    rc = rc ? rc : state_outbox_drop(state, name, &count, &e);
     state_close(&state);
     if (rc != 0) {
         return complain("%s", e.text);
+    }
+    if (!known) {
+        return complain("nobody called %s is told; `storescpctl events` has the names", name);
     }
     (void)printf("%lld given up. An importer that has %s in its settings tells what comes from now on.\n", (long long)count, name);
     return EXIT_FINE;

@@ -60,6 +60,10 @@ unset SCP_PORT STORESCP_HOME
 check "config: the secret is hidden" sh -c "! grep -q hidden-word '$home.config'"
 "$ctl" --home "$home" bogus 2>/dev/null; check "unknown command: exit 2" [ $? = 2 ]
 "$ctl" --home "$home" scale uploader 1 2>/dev/null; check "scale without up: exit 1" [ $? = 1 ]
+for press in "retry ALL" "close X" "move away default" "events drop webhook"; do
+  "$ctl" --home "$home" $press 2>"$home.second"; check "$press on a home without a database: exit 1, and a sentence that says so" [ $? = 1 -a -n "$(grep 'there is no .*state.db' "$home.second")" ]
+done
+check "none was made" [ ! -e "$home/state/state.db" ]
 
 check "up says ready" start
 check "the home is closed to others" [ "$(stat -c %a "$home/state")$(stat -c %a "$home/run")$(stat -c %a "$home/spool")" = 700700700 ]
