@@ -21,10 +21,10 @@ static int compare_bytes(struct validator *v, const char *id, const char *other,
     struct spool_meta theirs;
     char left[65536];
     char right[65536];
-    int a = spool_open(v->home, id, e);
-    int b = a < 0 ? a : spool_open(v->home, other, e);
-    int rc = b < 0 ? b : spool_read_meta(v->home, id, 0, &ours, e);
-    rc = rc ? rc : spool_read_meta(v->home, other, 0, &theirs, e);
+    int a = spool_open_received(v->home, id, e);
+    int b = a < 0 ? a : spool_open_received(v->home, other, e);
+    int rc = b < 0 ? b : spool_read_received(v->home, id, 0, &ours, e);
+    rc = rc ? rc : spool_read_received(v->home, other, 0, &theirs, e);
     for (int64_t at = 0; rc == 0 && !*differ && at < ours.data_bytes; at += (int64_t)sizeof left) {
         int64_t rest = ours.data_bytes - at;
         ssize_t want = rest < (int64_t)sizeof left ? (ssize_t)rest : (ssize_t)sizeof left;
@@ -209,6 +209,30 @@ static int judge_file(struct validator *v, const struct state_instance *claim, i
     return j->verdict.code ? err_set(e, j->verdict.code, 0, "%s", j->verdict.because->text) : 0;
 }
 
+/* What the rules for its sender make of a good file, which is judged once more then: *fd and *scan become those of the changed one. Whoever has
+ * rules goes on with them or not at all, whatever a person accepts. */
+static int change_file(struct validator *v, const struct state_instance *claim, int *fd, struct dicom_scan *scan, size_t judged, struct err *e)
+{
+    struct state_validation *out = &v->verdicts[judged];
+    struct changed_file *changed = &v->changed[judged];
+    bool made = false;
+    int rc = change_make(&v->changer, claim, *fd, NULL, changed, &made, e);
+    if (rc != 0 || !made) {
+        return rc;
+    }
+    struct dicom_scan received = *scan;
+    (void)close(*fd);
+    out->changed = &changed->row;
+    *fd = spool_open(v->home, claim->r.id, e);
+    memset(scan, 0, sizeof *scan);
+    rc = *fd < 0 ? *fd : judge_file(v, claim, *fd, scan, judged, e);
+    if (changed->is_deidentified) {
+        change_keep_identity(scan, &received);
+        change_warn(changed, out->identity.warning, sizeof out->identity.warning);
+    }
+    return rc;
+}
+
 int judge(struct validator *v, struct state_instance *claim, size_t judged, struct err *e)
 {
     struct dicom_scan scan;
@@ -219,8 +243,10 @@ int judge(struct validator *v, struct state_instance *claim, size_t judged, stru
     out->claim = claim;
     out->urgent = config_bool_for(v->worker.config, config_for_ae(v->worker.config, claim->r.calling_ae), CFG_URGENT);
     judge_began(v, claim->r.id);
-    int fd = spool_open(v->home, claim->r.id, e);
-    int rc = fd < 0 ? fd : 0;
+    change_clear(&v->changed[judged]);
+    int rc = spool_change_undo(v->home, claim->r.id, e); /* of a worker that got no further */
+    int fd = rc ? -1 : spool_open(v->home, claim->r.id, e);
+    rc = rc == 0 && fd < 0 ? fd : rc;
     if (rc == 0 && fstat(fd, &info) == -1) {
         rc = err_set(e, ERR_IO, errno, "size of instance %s", claim->r.id);
     }
@@ -229,7 +255,8 @@ int judge(struct validator *v, struct state_instance *claim, size_t judged, stru
     }
     rc = rc ? rc : judge_file(v, claim, fd, &scan, judged, e);
     rc = unless_accepted(v, claim->r.id, rc, out->identity.warning, sizeof out->identity.warning, e);
-    (void)alarm(0); /* the bytes of a large twin may take longer, and that is no fault of the file */
+    (void)alarm(0); /* the bytes of a large twin may take longer, and that is no fault of the file; so may the copy of what rules change */
+    rc = rc ? rc : change_file(v, claim, &fd, &scan, judged, e);
     if (fd >= 0) {
         (void)close(fd);
     }

@@ -26,6 +26,8 @@ static void after_commit(struct validator *v, const struct state_validation *d)
         handoff_send(v->worker.handoff, d->claim->r.id, d->claim->r.file_bytes, d->claim->r.file_crc32c);
     } else if (code) {
         (void)spool_quarantine(v->home, d->claim->r.id, &e);
+    } else if (d->changed) {
+        (void)spool_change_undo(v->home, d->claim->r.id, &e);
     }
     log_write(code ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "instance_judged",
               "instance=%s state=%s destination=%s code=%s wait_ms=%lld%s%s%s", d->claim->r.id, word, d->claim->destination, err_name(code),
@@ -152,7 +154,7 @@ static size_t work(struct validator *v)
     return claimed > 1 ? ROUND : claimed;
 }
 
-static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", SECRETS_NONE, "Judges received instances", NULL};
+static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", SECRETS_NONE, "Judges received instances", change_check};
 
 /* So many starts fit into the quiet time, in which what is open now closes, and the time that may pass until the last of them. */
 static int share_above_count(const struct config *c)
@@ -191,7 +193,8 @@ static int start(struct validator *v, const char *home, struct err *e)
         v->limits_for[i] = limits_of(config_destination_at(c, i));
         v->policy_for[i] = policy_of(config_destination_at(c, i));
     }
-    return judge_install(e);
+    rc = change_start(&v->changer, c, v->home, e);
+    return rc ? rc : judge_install(e);
 }
 
 int main(int argc, char **argv)
@@ -219,5 +222,6 @@ int main(int argc, char **argv)
         }
         worker_look_for_reload(&v.worker);
     }
+    change_end(&v.changer);
     return worker_end(&v.worker, argv, v.broken);
 }

@@ -3,6 +3,7 @@
 #define STORESCP_VALIDATOR_VALIDATOR_H
 
 #include "common/worker/worker.h"
+#include "validator/change.h"
 #include "validator/rules.h"
 
 #include <stdbool.h>
@@ -30,6 +31,8 @@ struct validator {
     struct state_instance claims[ROUND];
     struct state_validation verdicts[ROUND];
     struct judgement judgements[ROUND]; /* of verdicts[i] */
+    struct changer changer;
+    struct changed_file changed[ROUND]; /* what element rules made of the files of verdicts[i] */
     bool broken; /* claims of ours can neither be worked nor put back */
 };
 

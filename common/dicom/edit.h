@@ -32,7 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { EDIT_KEY_BYTES = 32, EDIT_CHANGES_MAX = 4096 };
+enum { EDIT_KEY_BYTES = 32, EDIT_CHANGES_MAX = 1024 };
 
 struct edit_plan;
 int edit_plan_new(struct edit_plan **out, struct err *e);
@@ -45,6 +45,7 @@ int edit_plan_deidentify(struct edit_plan *plan, struct err *e);
 void edit_plan_key(struct edit_plan *plan, const unsigned char key[EDIT_KEY_BYTES]);
 bool edit_plan_is_empty(const struct edit_plan *plan);
 bool edit_plan_needs_key(const struct edit_plan *plan);
+bool edit_plan_deidentifies(const struct edit_plan *plan);
 
 struct edit_change { /* one element that was changed */
     char path[120];  /* "0008,0080", "0040,0275[1]/0040,0007", "0029,1010 [SIEMENS CSA HEADER]"; items count from 1 */

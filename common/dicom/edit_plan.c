@@ -37,6 +37,11 @@ bool edit_plan_is_empty(const struct edit_plan *plan)
     return plan->count == 0 && !plan->deidentify;
 }
 
+bool edit_plan_deidentifies(const struct edit_plan *plan)
+{
+    return plan->deidentify;
+}
+
 bool edit_plan_needs_key(const struct edit_plan *plan)
 {
     bool needs = plan->deidentify;

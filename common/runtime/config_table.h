@@ -165,6 +165,16 @@
       "bytes of unfinished objects, all associations together; what exceeds them is refused with 0xA700; 0: "          \
       "any number")                                                                                                    \
     /* validator */                                                                                                    \
+    X(CFG_COERCE, "coerce", "", TEXT, "", 0, 16000, "rules",                                                           \
+      "changes elements before the upload, rules separated by |: set 0008,0080=Hospital A | remove 0010,4000 | "        \
+      "empty 0008,0090 | hash 0010,0020 | keep 0018,1030; docs/operations.md has the whole grammar")                     \
+    X(CFG_DEIDENTIFY, "deidentify", "", TEXT, "off", 3, 5, "off|basic",                                                \
+      "basic: the Basic Application Level Confidentiality Profile of PS3.15, behind the rules of coerce, which win")     \
+    X(CFG_PSEUDONYM_KEY_FILE, "pseudonym_key_file", "", TEXT, "pseudonym.key", 1, 1000, "file",                        \
+      "key of hash and deidentify, made at the first use; who loses it gets other pseudonyms. Seen from the "            \
+      "installation's directory; only the programs' user may read it")                                                   \
+    X(CFG_CHANGE_VALUES, "change_values", "", BOOL, "true", 0, 0, "",                                                  \
+      "keep the old and the new value of each changed element in the database (patient data); false: only which one")    \
     X(CFG_SAME_UID_OTHER_CONTENT, "same_uid_other_content", "", TEXT, "hold", 4, 5, "hold|newer",                      \
       "what happens to a SOP Instance UID that comes again with another content: the later one is kept in quarantine " \
       "for a person, or goes on when the older one has come to its end; in another study or series it is always held") \
@@ -357,6 +367,8 @@
     X(CFG_SUCCESS_AT)                                                                                                  \
     X(CFG_SUCCESS_WAIT_S)                                                                                              \
     X(CFG_SUCCESS_TIMEOUT)                                                                                             \
+    X(CFG_COERCE)                                                                                                      \
+    X(CFG_DEIDENTIFY)                                                                                                  \
     X(CFG_URGENT)                                                                                                      \
     X(CFG_RULES)                                                                                                       \
     X(CFG_URGENT_BY_PRIORITY)                                                                                          \

@@ -107,6 +107,11 @@ int state_instance_known(struct state *s, const char *id, bool *releasable, stru
 /* ---- claims -------------------------------------------------------------------------------------------------------------- */
 
 #define CLAIM_COLUMNS " RETURNING " STATE_CLAIM_COLUMNS
+/* The same as the file is that will be sent, where rules have changed it. */
+#define CLAIM_AS_CHANGED                                                                                               \
+    " RETURNING id, association, sop_class_uid, coalesce(change_sop_instance_uid, sop_instance_uid), transfer_syntax_uid, calling_ae, called_ae, peer,"   \
+    " coalesce(change_bytes, file_bytes), data_bytes, coalesce(change_crc32c, file_crc32c), data_crc32c, received_ms, token, attempts,"   \
+    " coalesce(change_study_uid, study_uid), coalesce(change_series_uid, series_uid), batch, s3_key, sha256, deaths, destination, modality"
 
 /* One statement for each stage, the state as a literal: only then SQLite uses the partial index of that state. */
 static const char claim_received[] =
@@ -116,7 +121,7 @@ static const char claim_received[] =
 static const char claim_validated[] =
     "UPDATE instance SET owner = ?1, token = token + 1 WHERE id IN (SELECT id FROM instance INDEXED BY work_validated "
     "WHERE state = 'validated' AND owner IS NULL AND held = 0 AND destination = ?4 AND next_attempt_ms <= ?2 "
-    "ORDER BY next_attempt_ms, id LIMIT ?3)" CLAIM_COLUMNS;
+    "ORDER BY next_attempt_ms, id LIMIT ?3)" CLAIM_AS_CHANGED;
 static const char any_received[] = "SELECT 1 FROM instance INDEXED BY work_received WHERE state = 'received' AND owner IS NULL "
                                    "AND held = 0 AND next_attempt_ms <= ?1 LIMIT 1";
 static const char any_validated[] = "SELECT 1 FROM instance INDEXED BY work_validated WHERE state = 'validated' AND owner IS NULL "

@@ -93,6 +93,8 @@ int state_conflicts_seed(struct state *s, struct err *e);
 /* The findings of a verdict. Inside its transaction. */
 int state_findings_write(struct state *s, const struct state_instance *claim, const struct state_finding *findings, size_t count, int64_t now_ms,
                          struct err *e);
+/* The instance has that file now. Inside a transaction. */
+int state_change_record(struct state *s, const char *id, const struct state_changed *c, int64_t now_ms, struct err *e);
 /* Puts an instance whose row is (or is just becoming) 'validated' into the open batch of its study and destination; closes a full one and opens
  * the next. now_ms is the clock of the transaction. Inside a transaction. batch receives the id. */
 int state_assign_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes,

@@ -50,7 +50,10 @@ CREATE TABLE instance (
   job_id TEXT, image_set_id TEXT, image_set_version INTEGER, is_primary INTEGER,
   received_ms INTEGER NOT NULL, validated_ms INTEGER, uploaded_ms INTEGER, importing_ms INTEGER, ended_ms INTEGER,
   changed_ms INTEGER NOT NULL, released_ms INTEGER,
-  dropped_ms INTEGER) STRICT; -- a person gave it up; only of quarantined and failed ones
+  dropped_ms INTEGER, -- a person gave it up; only of quarantined and failed ones
+  -- what its file is now, where element rules changed it; the columns above keep what the sender sent
+  change_bytes INTEGER, change_crc32c INTEGER, change_sop_instance_uid TEXT, change_study_uid TEXT, change_series_uid TEXT,
+  change_by TEXT) STRICT;
 
 -- Picking work costs what waits, not what was done: one partial index for each work state.
 CREATE INDEX work_received  ON instance (next_attempt_ms, id) WHERE state = 'received'  AND owner IS NULL AND held = 0;
@@ -134,6 +137,12 @@ CREATE TABLE event (
   from_state TEXT, to_state TEXT, who TEXT, code TEXT, note TEXT) STRICT;
 CREATE INDEX event_instance ON event (instance) WHERE instance IS NOT NULL;
 CREATE INDEX event_batch ON event (batch) WHERE instance IS NULL;
+
+-- Elements that rules changed in an instance's file. Values are patient data; NULL where there is none, or change_values = false.
+CREATE TABLE change (
+  id INTEGER PRIMARY KEY, instance TEXT NOT NULL, at_ms INTEGER NOT NULL, path TEXT NOT NULL, vr TEXT NOT NULL, action TEXT NOT NULL,
+  who TEXT NOT NULL, old_value TEXT, new_value TEXT) STRICT;
+CREATE INDEX change_instance ON change (instance);
 
 CREATE TABLE batch (
   id TEXT PRIMARY KEY, study_uid TEXT, -- NULL: small studies share it, see v_batch_study
@@ -378,6 +387,11 @@ CREATE VIEW v_instance_history AS
 SELECT e.instance, i.sop_instance_uid, i.study_uid, datetime(e.at_ms / 1000, 'unixepoch') AS at_utc, e.at_ms,
   e.from_state, e.to_state, e.who, e.code, e.note
 FROM event e JOIN instance i ON i.id = e.instance ORDER BY e.id;
+
+CREATE VIEW v_change AS
+SELECT c.instance, i.study_uid, i.sop_instance_uid, i.change_sop_instance_uid, datetime(c.at_ms / 1000, 'unixepoch') AS at_utc, c.path, c.vr, c.action,
+  c.who, c.old_value, c.new_value
+FROM change c JOIN instance i ON i.id = c.instance ORDER BY c.id;
 
 CREATE VIEW v_outbox AS
 SELECT o.seq, o.target, o.kind, o.event, o.subject, o.instance, o.attempts, o.error_code, o.error_text,

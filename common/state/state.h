@@ -147,6 +147,7 @@ struct state_finding { /* a rule that an instance breaks */
     uint32_t tag;                /* group << 16 | element; 0: none */
     const char *text;            /* cause; of a reject with the remedy. Never a value of the data set */
 };
+struct state_changed; /* what rules made of its file: changes.h */
 struct state_validation {
     const struct state_instance *claim;
     struct state_identity identity;
@@ -158,6 +159,8 @@ struct state_validation {
     int refuse_code;      /* 0, or an err_code: quarantine with refuse_text */
     char refuse_text[320];
     char compared_with[STATE_ID_SIZE]; /* the twin of the same size and CRC32C whose bytes the caller compared, or "" */
+    const struct state_changed *changed; /* the file is in its place already (spool_change_switch()); recorded if the verdict is VERDICT_VALIDATED,
+                                          * otherwise the caller undoes it. NULL: it is as the sender sent it */
     bool content_differs;              /* the bytes are different although CRC32C agrees */
     bool urgent;                       /* or was received as such: uploaded and imported before others; its batch closes soon */
     enum state_verdict verdict; /* out */
@@ -400,6 +403,7 @@ int state_rebuild_batch(struct state *s, const struct state_rebuilt_batch *b, st
 
 struct state_rebuilt_instance {
     struct state_instance i; /* r, batch, s3_key are used; the destination is the batch's */
+    const struct state_changed *changed; /* of one whose file was changed and whose original is there; i.r is the original. Its audit is lost */
     struct state_identity identity;
     char etag[80];  /* or "" */
     bool has_spool; /* its spool file is there; otherwise it counts as released */

@@ -208,6 +208,7 @@ static int go_on(struct state *s, struct state_validation *v, const struct state
     }
     v->verdict = VERDICT_VALIDATED;
     rc = rc ? rc : state_move(s, c->r.id, c->token, "received", "validated", now, NULL, NULL, e);
+    rc = rc || !v->changed ? rc : state_change_record(s, c->r.id, v->changed, now, e);
     rc = rc ? rc : state_conflicts_seen(s, c, &v->identity, e);
     rc = rc ? rc : state_urge_instance(s, c->r.id, v->urgent, now, e);
     if (rc == 0 && v->without_batch) {
@@ -223,7 +224,9 @@ static int write_identity(struct state *s, const struct state_validation *v, int
     const struct state_identity *d = &v->identity;
     int rc = state_run(s, NULL, e,
                        "UPDATE instance SET study_uid = ?2, series_uid = ?3, modality = ?4, accession_number = ?5, patient_id = ?6,"
-                       " study_date = ?7, warning = ?8, destination = ?10, study_id = ?11, series_number = ?12, instance_number = ?13 WHERE id = ?1 AND token = ?9",
+                       " study_date = ?7, warning = ?8, destination = ?10, study_id = ?11, series_number = ?12, instance_number = ?13,"
+                       " change_bytes = NULL, change_crc32c = NULL, change_sop_instance_uid = NULL, change_study_uid = NULL, change_series_uid = NULL,"
+                       " change_by = NULL WHERE id = ?1 AND token = ?9",
                        "teeeeeeeiteee", c->r.id, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id,
                        d->study_date, d->warning, c->token, c->destination, d->study_id, d->series_number, d->instance_number);
     rc = rc ? rc : state_conflicts_forget(s, c, e);
