@@ -1,7 +1,8 @@
 /*
  * deidentify - the Basic Application Level Confidentiality Profile (PS3.15 annex E.2) as rules of the element editor, without options.
  *
- * At every depth: what the table names gets its action (X removed, Z emptied, D a dummy of its value representation, U another UID by the same key);
+ * At every depth: what the table names gets its action (X removed, Z emptied, D a dummy of its value representation, U another UID by the same key, and
+ * Patient ID a pseudonym by it);
  * private elements, curves and the data and comments of overlays are removed. A sequence with action D or Z is emptied; sequences that the table does
  * not name are gone through. (0012,0062), (0012,0063), (0012,0064) and (0028,0303) say what was done. The pixel data is not touched: what is burned
  * into it stays, which is why (0028,0301) is reported. Rules before the profile win, so `keep` makes exceptions.
@@ -23,6 +24,7 @@ static const struct profile_entry profile[] = {
 #define X EDIT_REMOVE
 #define U EDIT_HASH
 #define R EDIT_REFUSE
+#define H EDIT_HASH
 #define PROFILE_ENTRY(tag, action) {tag, action},
     DEIDENTIFY_TABLE(PROFILE_ENTRY)
 #undef D
@@ -30,6 +32,7 @@ static const struct profile_entry profile[] = {
 #undef X
 #undef U
 #undef R
+#undef H
 #undef PROFILE_ENTRY
 };
 
@@ -44,7 +47,7 @@ enum edit_action deidentify_action(unsigned group, unsigned element, const char 
     while (from < to) {
         size_t middle = from + (to - from) / 2;
         if (profile[middle].tag == tag) { /* a UID that is none, or is written as another kind of value, goes */
-            bool is_odd = profile[middle].action == EDIT_HASH && strcmp(vr, "UI") != 0;
+            bool is_odd = profile[middle].action == EDIT_HASH && strcmp(vr, tag == 0x00100020 ? "LO" : "UI") != 0;
             return is_odd ? EDIT_REMOVE : profile[middle].action;
         }
         if (profile[middle].tag < tag) {

@@ -1,7 +1,7 @@
 /*
  * deidentify_table - what the Basic Application Level Confidentiality Profile does with standard elements: the facts of PS3.15 table E.1-1 (edition 2024b),
  * column "Basic Prof.", sorted by tag. Of several allowed actions the one that keeps the data set most complete and still hides: Z/D, X/D, X/Z/D are D; X/Z
- * is Z; X/Z/U* (references) are not here, so their items are gone through and the UIDs in them replaced. Groups 0000 to 0004 never reach a stored data
+ * is Z; H is ours: Patient ID (Z/D) becomes a pseudonym, so that patients stay apart; X/Z/U* (references) are not here, so their items are gone through and the UIDs in them replaced. Groups 0000 to 0004 never reach a stored data
  * set. R is ours: an encapsulated document (D in the standard) cannot be made harmless by rules, so it is refused. Repeating groups (curves, overlays) and
  * private elements are in deidentify.c.
  */
@@ -18,7 +18,7 @@
     P(0x00080201, X) P(0x00081000, X) P(0x00081010, D) P(0x00081030, X) P(0x0008103E, X) P(0x00081040, X) P(0x00081041, X) \
     P(0x00081048, X) P(0x00081049, X) P(0x00081050, X) P(0x00081052, X) P(0x00081060, X) P(0x00081062, X) P(0x00081070, D) \
     P(0x00081072, D) P(0x00081080, X) P(0x00081084, X) P(0x00081088, X) P(0x00081110, Z) P(0x00081111, D) P(0x00081120, X) \
-    P(0x00081155, U) P(0x00081195, U) P(0x00082111, X) P(0x00083010, U) P(0x00084000, X) P(0x00100010, Z) P(0x00100020, D) \
+    P(0x00081155, U) P(0x00081195, U) P(0x00082111, X) P(0x00083010, U) P(0x00084000, X) P(0x00100010, Z) P(0x00100020, H) \
     P(0x00100021, X) P(0x00100030, Z) P(0x00100032, X) P(0x00100040, Z) P(0x00100050, X) P(0x00100101, X) P(0x00100102, X) \
     P(0x00101000, X) P(0x00101001, X) P(0x00101002, X) P(0x00101005, X) P(0x00101010, X) P(0x00101020, X) P(0x00101030, X) \
     P(0x00101040, X) P(0x00101050, X) P(0x00101060, X) P(0x00101080, X) P(0x00101081, X) P(0x00101090, X) P(0x00101100, X) \

@@ -9,6 +9,7 @@
 #include "common/spool/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,7 +38,7 @@ int spool_change_switch(const char *home, const char *id, struct err *e)
     spool_path(changed, home, "changed", id, ".dcm");
     int rc = directory_make(original, e);
     spool_path(original, home, "original", id, ".dcm");
-    if (rc == 0 && link(current, original) == -1) { /* one that stands there already would mean that obj/ is not the sender's */
+    if (rc == 0 && linkat(AT_FDCWD, current, AT_FDCWD, original, 0) == -1) { /* one that stands there already would mean that obj/ is not the sender's */
         rc = err_set(e, err_from_errno(errno), errno, "link of %s", original);
     }
     rc = rc ? rc : sync_room(home, "original", e);
