@@ -181,41 +181,51 @@ def killed_anywhere(build):
         it.configure()
         it.start_up()
         control = Control(os.path.join(it.work, 'control'))
-        environment = dict(clean_environment(), LD_PRELOAD=library, FAULTLIB_FILE=os.path.join(it.work, 'control'), FAULTLIB_HOME=it.home)
         paths = make_study(os.path.join(it.work, 'k'), 60, 1500, 74)
+        spooled = ended_at(it, control, library, 'spool', paths[:30], 30)
+        check(any(w.startswith('rename') for w in spooled) and any(w.startswith('linkat') for w in spooled) and len(spooled) >= 8, f'ended at {spooled}')
+        recorded = ended_at(it, control, library, 'state/state.db', paths[30:], 12)
+        check(len(recorded) >= 4, f'ended at {recorded}')
+        say(f'ended at each of {len(spooled)} operations in the spool and {len(recorded)} of the database: the sender\'s file or the changed one, never neither')
 
-        def validator(**words):
-            process = subprocess.Popen([it.program('storescp-validator'), '--home', it.home], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **words)
-            while b' started' not in process.stderr.readline():
-                check(process.poll() is None, 'the validator starts')
-            return process
-        where, process = [], None
-        for number, path in enumerate(paths, 1):
-            process = process or validator(env=environment)
-            control.arm(number, KILL, 0)
-            i, = send(it, 'RULED', path)
-            until(lambda: process.poll() is not None or state(it, i) == 'validated', 20, 'killed or done')
-            fired, operation = control.disarm()
-            data = scu.read_part10(path).data
-            if process.poll() is not None:
-                where.append(operation)
-                check((spool(it, 'original', i) or spool(it, 'obj', i)).endswith(data), f'operation {number} ({operation}): what was sent is there')
-                if state(it, i) == 'validated':
-                    check(b'by rule' in spool(it, 'obj', i), f'operation {number} ({operation}): validated with the changed file')
-                process.stderr.close()
-                process = validator(env=environment)
-                until(lambda: state(it, i) == 'validated', 20, f'operation {number} ({operation}): the next validator ends the work')
-            changed, size = spool(it, 'obj', i), it.one('SELECT change_bytes FROM instance WHERE id = ?', i)
-            check(b'by rule' in changed and len(changed) == size, f'operation {number} ({operation}): the changed file is in force')
-            check(spool(it, 'original', i).endswith(data) and spool(it, 'changed', i) is None, f'operation {number} ({operation}): what was sent is in original/, nothing in changed/')
-            same(it.one('SELECT count(*) FROM change WHERE instance = ?', i), 4, f'operation {number} ({operation}): rows of the audit')
-            if not fired:
-                break
-        process.kill()
-        process.wait()
-        process.stderr.close()
-        check(len(where) >= 10 and any(w.startswith('rename') for w in where) and any(w.startswith('linkat') for w in where), f'ended at {where}')
-        say(f'ended at each of {len(where)} operations: the sender\'s file or the changed one, never neither')
+
+def ended_at(it, control, library, where, paths, most):
+    """One round for each path: the validator that changes it is ended at its first, second, ... operation on files below `where`. -> the operations"""
+    environment = dict(clean_environment(), LD_PRELOAD=library, FAULTLIB_FILE=os.path.join(it.work, 'control'), FAULTLIB_HOME=os.path.join(it.home, where))
+
+    def validator():
+        process = subprocess.Popen([it.program('storescp-validator'), '--home', it.home], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+        while b' started' not in process.stderr.readline():
+            check(process.poll() is None, 'the validator starts')
+        return process
+    operations, process = [], None
+    for number, path in enumerate(paths[:most], 1):
+        process = process or validator()
+        control.arm(number, KILL, 0)
+        i, = send(it, 'RULED', path)
+        until(lambda: process.poll() is not None or state(it, i) == 'validated', 20, 'killed or done')
+        fired, operation = control.disarm()
+        what = f'operation {number} in {where} ({operation})'
+        data = scu.read_part10(path).data
+        if fired:
+            process.wait(10)
+            operations.append(operation)
+            check((spool(it, 'original', i) or spool(it, 'obj', i)).endswith(data), f'{what}: what was sent is there')
+            if state(it, i) == 'validated':
+                check(b'by rule' in spool(it, 'obj', i), f'{what}: validated with the changed file')
+            process.stderr.close()
+            process = validator()
+            until(lambda: state(it, i) == 'validated', 20, f'{what}: the next validator ends the work')
+        changed, size = spool(it, 'obj', i), it.one('SELECT change_bytes FROM instance WHERE id = ?', i)
+        check(b'by rule' in changed and len(changed) == size, f'{what}: the changed file is in force')
+        check(spool(it, 'original', i).endswith(data) and spool(it, 'changed', i) is None, f'{what}: what was sent is in original/, nothing in changed/')
+        same(it.one('SELECT count(*) FROM change WHERE instance = ?', i), 4, f'{what}: rows of the audit')
+        if not fired:
+            break
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    return operations
 
 
 main(lambda build: beside(lambda: whole_way(build), lambda: wrong_rules(build), lambda: killed_anywhere(build)))
