@@ -165,7 +165,7 @@
       "bytes of unfinished objects, all associations together; what exceeds them is refused with 0xA700; 0: "          \
       "any number")                                                                                                    \
     /* validator */                                                                                                    \
-    X(CFG_COERCE, "coerce", "", TEXT, "", 0, 16000, "rules",                                                           \
+    X(CFG_COERCE, "coerce", "", TEXT, "", 0, 16000, "elements",                                                          \
       "changes elements before the upload, rules separated by |: set 0008,0080=Hospital A | remove 0010,4000 | "        \
       "empty 0008,0090 | hash 0010,0020 | keep 0018,1030; docs/operations.md has the whole grammar")                     \
     X(CFG_DEIDENTIFY, "deidentify", "", TEXT, "off", 3, 5, "off|basic",                                                \
