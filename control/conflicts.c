@@ -1,6 +1,7 @@
 /*
- * conflicts - images of one study or series that are described differently, in words: what `why`, `show` and `status` say of them. Read only.
- * Both values are shown; which of them is right is not ours to say, only which was here first and how many images each has.
+ * conflicts - what is odd about a study as a whole, in words, for `why`, `studies`, `show` and `status`: images that are described differently, and images
+ * that are missing. Read only. Of a conflict both values are shown; which of them is right is not ours to say, only which was here first and how many
+ * images each has.
  */
 #include "control/control.h"
 #include "control/table.h"
@@ -76,6 +77,24 @@ json_t *conflicts_json(struct state *s)
     json_t *out = NULL;
     if (table_load(&t, s, "conflicts", NULL, 1, NULL) == 0 && t.rows > 0) {
         out = json_pack("{s:I, s:I}", "instances", (json_int_t)table_number(&t, 0, "instances"), "held", (json_int_t)table_number(&t, 0, "held"));
+    }
+    table_clear(&t);
+    return out;
+}
+
+json_t *completeness_json(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx)
+{
+    struct table t = {0};
+    json_t *out = NULL;
+    if (table_load(&t, s, "completeness", NULL, 1, NULL) == 0 && t.rows > 0) {
+        long long named = table_number(&t, 0, "named_recently");
+        if (named > 0) {
+            char line[200];
+            (void)snprintf(line, sizeof line, "%lld studies of the last 7 days lack images that their senders say they sent: `storescpctl studies --short`", named);
+            warn(ctx, line);
+        }
+        out = json_pack("{s:I, s:I, s:I}", "short", (json_int_t)table_number(&t, 0, "short"), "missing", (json_int_t)table_number(&t, 0, "missing"), "arriving",
+                        (json_int_t)table_number(&t, 0, "arriving"));
     }
     table_clear(&t);
     return out;

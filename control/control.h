@@ -21,7 +21,7 @@ enum { PATH_SIZE = 4352, PROCESSES_MAX = 64, WORKERS_MAX = 512 };
 enum {
     OPT_JSON = 1, OPT_LIMIT = 2, OPT_ACCEPT = 4, OPT_COUNTS = 8, OPT_SPOOL_ONLY = 16, OPT_REASON = 32, OPT_NAME_ONLY = 64, OPT_JOB = 128,
     OPT_POLICY = 256, OPT_DESTINATION = 512, OPT_STUDY = 1024, OPT_FILTER = 2048, OPT_HEADER = 4096, OPT_EDIT = 8192, OPT_ALL_OF = 16384,
-    OPT_DRY_RUN = 32768,
+    OPT_DRY_RUN = 32768, OPT_SHORT = 65536,
     OPT_QUARANTINE = OPT_JSON | OPT_LIMIT | OPT_REASON | OPT_STUDY | OPT_FILTER | OPT_HEADER | OPT_EDIT | OPT_ALL_OF | OPT_DRY_RUN
 };
 
@@ -34,7 +34,7 @@ struct request {
     struct config *config; /* always there; may have problems */
     const char *home;
     bool config_is_bad;
-    bool json, accept, spool_only, name_only, job, policy, header, dry_run;
+    bool json, accept, spool_only, name_only, job, policy, header, dry_run, is_short;
     int used; /* OPT_... that were given */
     const char *study, *ae, *code, *since, *all_of; /* or NULL */
     struct edit_words edits[EDITS_MAX];

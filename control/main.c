@@ -28,8 +28,8 @@ static const struct command {
      "the IAM policies that are needed instead. Exit code 1 if something FAILED."},
     {"status", command_status, 0, 0, OPT_JSON, "status [--json]", "counts by state, workers, batches, disk, warnings",
      "Works with the pipeline stopped. Lines that begin with WARN want a look. The JSON form is a contract (schema 1)."},
-    {"studies", command_studies, 0, 0, OPT_JSON | OPT_LIMIT, "studies [--json] [--limit N]", "the latest studies and how they stand",
-     "50 of them unless --limit says otherwise."},
+    {"studies", command_studies, 0, 0, OPT_JSON | OPT_LIMIT | OPT_SHORT, "studies [--short] [--json] [--limit N]", "the latest studies and how they stand",
+     "--short: only those of which images are known to be missing, and how that is known. 50 unless --limit says otherwise."},
     {"stuck", command_stuck, 0, 0, OPT_JSON | OPT_LIMIT, "stuck [--json] [--limit N]", "instances that want a person or wait too long",
      "Quarantined and failed ones, held ones, those with failed attempts, those that stand for 15 minutes. 50 unless --limit says\n"
      "otherwise."},
@@ -122,6 +122,7 @@ static const struct option {
     {"--name-only", OPT_NAME_ONLY, TAKES_NOTHING, offsetof(struct request, name_only)},
     {"--policy", OPT_POLICY, TAKES_NOTHING, offsetof(struct request, policy)},
     {"--spool-only", OPT_SPOOL_ONLY, TAKES_NOTHING, offsetof(struct request, spool_only)},
+    {"--short", OPT_SHORT, TAKES_NOTHING, offsetof(struct request, is_short)},
     {"--header", OPT_HEADER, TAKES_NOTHING, offsetof(struct request, header)},
     {"--dry-run", OPT_DRY_RUN, TAKES_NOTHING, offsetof(struct request, dry_run)},
     {"--reason", OPT_REASON, TAKES_TEXT, offsetof(struct request, reason)},

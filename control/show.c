@@ -67,6 +67,20 @@ static int print_report(const struct request *q, const struct layout *l)
     return code;
 }
 
+static void short_detail_of(const struct table *t, size_t row, const char *reason, FILE *out)
+{
+    char clean[1000];
+    char line[1200];
+    (void)snprintf(line, sizeof line, "short by %lld images of %lld: %s", table_number(t, row, "missing"), table_number(t, row, "expected"),
+                   text_printable(table_get(t, row, reason), clean, sizeof clean));
+    table_print_sentence(line, 2, out);
+}
+
+static void short_detail(const struct table *t, size_t row, FILE *out)
+{
+    short_detail_of(t, row, "reason", out);
+}
+
 /* Below a study: how its instances stand, what they are, from whom and when. */
 static void study_detail(const struct table *t, size_t row, FILE *out)
 {
@@ -90,13 +104,20 @@ static void study_detail(const struct table *t, size_t row, FILE *out)
     used += (size_t)snprintf(line + used, sizeof line - used, " from %s", text_printable(table_get(t, row, "calling_ae"), clean, sizeof clean));
     (void)snprintf(line + used, sizeof line - used, ", last %s UTC", text_printable(table_get(t, row, "last_received_utc"), clean, sizeof clean));
     table_print_sentence(line, 2, out);
+    if (table_number(t, row, "missing") > 0) {
+        short_detail_of(t, row, "missing_reason", out);
+    }
 }
 
 int command_studies(struct request *q)
 {
     static const char *const hidden[] = {"first_received_utc", "last_received_utc", "last_ended_utc", "bytes", "study_date", "calling_ae",
                                          "modalities", "destinations", "instances", "under_way", "imported", "stored", "duplicate", "quarantined", "failed", "dropped",
-                                         "not_primary", "conflicts", NULL};
+                                         "not_primary", "conflicts", "expected", "missing", "missing_reason", NULL};
+    static const char *const hidden_of_short[] = {"reason", "missing", "expected", "named", "looked_utc", NULL};
+    if (q->is_short) {
+        return print_report(q, &(struct layout){"short", hidden_of_short, short_detail, "nothing is known to be missing"});
+    }
     return print_report(q, &(struct layout){"studies", hidden, study_detail, "no study yet"});
 }
 

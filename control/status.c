@@ -14,7 +14,7 @@ enum { STATES = sizeof states / sizeof states[0], BATCH_STATES = sizeof batch_st
 
 struct picture {
     struct table status, workers, batches, destinations, overdue, waits, rules; /* as the database tells */
-    json_t *events, *conflicts; /* NULL: not known */
+    json_t *events, *conflicts, *completeness; /* NULL: not known */
     struct living living[WORKERS_MAX];
     size_t living_count;
     size_t alive[STAGE_COUNT];
@@ -186,6 +186,7 @@ static int look(struct picture *p, const struct request *q)
         events_warn(state, warn_sentence, p);
         p->events = events_json(state);
         p->conflicts = conflicts_json(state);
+        p->completeness = completeness_json(state, warn_sentence, p);
         jobs_warn(state, warn_sentence, p);
         rc = rc == 0 ? table_load(&p->waits, state, "wait", NULL, 10, &e) : rc;
         rc = rc == 0 ? table_load(&p->rules, state, "rules", NULL, 1000, &e) : rc;
@@ -327,6 +328,7 @@ static int print_json(const struct picture *p, const struct request *q)
     }
     (void)json_object_set_new(root, "events", p->events ? json_incref(p->events) : json_object());
     (void)json_object_set_new(root, "conflicts", p->conflicts ? json_incref(p->conflicts) : json_object());
+    (void)json_object_set_new(root, "completeness", p->completeness ? json_incref(p->completeness) : json_object());
     (void)json_object_set_new(root, "destinations", destinations_json(p));
     (void)json_object_set_new(root, "rules", rules_json(p));
     for (size_t i = 0; i < p->warning_count; i++) {
@@ -406,6 +408,7 @@ int command_status(struct request *q)
     }
     json_decref(p.events);
     json_decref(p.conflicts);
+    json_decref(p.completeness);
     table_clear(&p.status);
     table_clear(&p.workers);
     table_clear(&p.batches);

@@ -387,7 +387,8 @@ static bool column_is_number(const char *name)
     static const char *const exact[] = {"count", "pid", "attempts", "token", "held", "image_set_version", "is_primary", "instances",
                                         "under_way", "imported", "duplicate", "quarantined", "failed", "dropped", "not_primary", "import_attempts",
                                         "instance_count", "in_work", "retrying", "stored", "refused", "accept_other_content",
-                                        "oldest_seconds", "seconds_in_state", "submittedAt", "endedAt"};
+                                        "oldest_seconds", "seconds_in_state", "submittedAt", "endedAt", "conflicts", "missing", "expected", "named",
+                                        "first_instances", "instance_number"};
     for (size_t i = 0; i < sizeof exact / sizeof exact[0]; i++) {
         if (strcmp(exact[i], name) == 0) {
             return true;

@@ -45,6 +45,8 @@ json_t *table_json(const struct table *t); /* an array of objects; NULL: out of 
 json_t *events_json(struct state *s);
 /* How many instances are described otherwise than the first of their study. NULL: not known. conflicts.c. */
 json_t *conflicts_json(struct state *s);
+/* Studies of which something is missing, how much that is, and how many studies still arrive; warns of what their senders say they sent. NULL: not known. */
+json_t *completeness_json(struct state *s, void (*warn)(void *ctx, const char *sentence), void *ctx);
 
 /* Pure helpers. Each fills buffer and returns it. */
 const char *text_printable(const char *text, char *buffer, size_t size); /* "-" for NULL */

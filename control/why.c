@@ -440,6 +440,11 @@ static int why_study(const struct request *q, struct state *s, const char *uid, 
         if (config_destination_at(q->config, 1)) {
             say_line(&t, "destinations", "Destinations");
         }
+        if (table_number(&t, 0, "missing") > 0) {
+            char reason[1000];
+            (void)printf("Short by %lld images of %lld: %s.\nTo do: have its sender send it again; what is here already is kept once.\n", table_number(&t, 0, "missing"),
+                         table_number(&t, 0, "expected"), text_printable(table_get(&t, 0, "missing_reason"), reason, sizeof reason));
+        }
         rc = rc == 0 ? conflicts_say(s, uid, e) : rc;
         int shown = 0;
         for (size_t r = 0; r < all.rows && shown < WHY_MAX; r++) {

@@ -6,6 +6,7 @@
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
+#include "common/state/completeness.h"
 #include "validator/validator.h"
 
 #include <stdio.h>
@@ -154,6 +155,17 @@ static size_t work(struct validator *v)
     return claimed > 1 ? ROUND : claimed;
 }
 
+/* Studies that are quiet now: is all of them here? What is missing is told to people; it is no verdict on what is here. */
+static void look_at_studies(struct validator *v)
+{
+    enum { LOOKS = 8 };
+    struct err e = {0};
+    int looked = 0;
+    if (state_completeness_look(v->state, config_int(v->worker.config, CFG_COMPLETENESS_QUIET_S) * 1000, LOOKS, &looked, &e) != 0) {
+        log_warning("completeness_not_looked_at", "reason=\"%s\"", e.text);
+    }
+}
+
 static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", SECRETS_NONE, "Judges received instances", change_check};
 
 /* So many starts fit into the quiet time, in which what is open now closes, and the time that may pass until the last of them. */
@@ -219,6 +231,7 @@ int main(int argc, char **argv)
         }
         if (worker_chores(&v.worker, "ready")) {
             release_files(&v);
+            look_at_studies(&v);
         }
         worker_look_for_reload(&v.worker);
     }

@@ -187,6 +187,8 @@
     X(CFG_JUDGE_S, "judge_s", "", INT, "60", 1, 3600, "s",                                                             \
       "time for one file's header: a validator that needs longer ends itself, and the file is tried twice more before " \
       "it is quarantined")                                                                                             \
+    X(CFG_COMPLETENESS_QUIET_S, "completeness_quiet_s", "", INT, "300", 2, 86400, "s",                                 \
+      "a study of which nothing has come for this time is looked at: is something of it missing?")                     \
     /* batches and import jobs */                                                                                      \
     X(CFG_BATCH_QUIET_MS, "batch_quiet_ms", "", INT, "30000", 0, 86400000, "ms",                                       \
       "a study's batch closes after this time without a new instance")                                                 \

@@ -113,6 +113,7 @@ static int insert_request(struct state *s, const struct state_commitment *c, con
                        "titti", c->id, i, references, instance_uid, (int64_t)(in_use ? REASON_DUPLICATE_TRANSACTION : 0));
         references = instance_uid + strlen(instance_uid) + 1;
     }
+    rc = rc ? rc : state_completeness_named(s, c->id, now, e);
     return rc ? rc : tell(s, c->id, "REQUESTED", in_use ? "the Transaction UID is in use with another list: every instance of it fails" : "", e);
 }
 

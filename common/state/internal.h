@@ -88,6 +88,10 @@ int state_conflicts_find(struct state *s, const struct state_instance *c, const 
 int state_conflicts_seen(struct state *s, const struct state_instance *c, const struct state_identity *d, struct err *e);
 /* It is judged anew: what was found before does not count. */
 int state_conflicts_forget(struct state *s, const struct state_instance *c, struct err *e);
+/* Something of a study has come, or a storage commitment request has named something of it: whether it is complete is looked at anew, see completeness.c.
+ * Inside a transaction. */
+int state_completeness_news(struct state *s, const char *study_uid, int64_t now_ms, struct err *e);
+int state_completeness_named(struct state *s, const char *commitment, int64_t now_ms, struct err *e);
 /* After a rebuild: what is there went on. */
 int state_conflicts_seed(struct state *s, struct err *e);
 /* The findings of a verdict. Inside its transaction. */

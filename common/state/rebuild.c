@@ -351,7 +351,10 @@ int state_rebuild_end(struct state *s, struct state_rebuilt *out, struct err *e)
         return rc;
     }
     rc = settle_all(s, clock_wall_ms(), e);
-    rc = state_end(s, rc ? rc : state_conflicts_seed(s, e), e);
+    rc = rc ? rc : state_conflicts_seed(s, e);
+    rc = rc ? rc : state_run(s, NULL, e, "INSERT INTO completeness (study_uid, news_ms) SELECT DISTINCT study_uid, ?1 FROM instance WHERE study_uid IS NOT NULL "
+                             "ON CONFLICT DO NOTHING", "i", clock_wall_ms());
+    rc = state_end(s, rc, e);
     rc = rc == 0 ? state_housekeep(s, e) : rc;
     state_path(path, s->home, "rebuild.unfinished");
     state_path(directory, s->home, "");

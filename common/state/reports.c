@@ -25,6 +25,12 @@ static const struct {
     {"studies", "SELECT * FROM v_study ORDER BY last_received_utc DESC LIMIT ?2"},
     {"study", "SELECT * FROM v_study WHERE study_uid = ?1 LIMIT ?2"},
     {"stuck", "SELECT * FROM v_stuck LIMIT ?2"},
+    {"short", "SELECT * FROM v_short LIMIT ?2"},
+    {"completeness", "SELECT (SELECT count(*) FROM completeness INDEXED BY completeness_short WHERE missing > 0) AS short,"
+                     " (SELECT ifnull(sum(missing), 0) FROM completeness INDEXED BY completeness_short WHERE missing > 0) AS missing,"
+                     " (SELECT count(*) FROM completeness INDEXED BY completeness_due WHERE looked_ms IS NULL) AS arriving,"
+                     " (SELECT count(*) FROM completeness INDEXED BY completeness_short WHERE missing > 0 AND named > 0 AND news_ms > "
+                     "CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 604800000) AS named_recently LIMIT ?2"},
     {"conflicts_of_study", "SELECT * FROM v_conflict WHERE study_uid = ?1 ORDER BY instances DESC LIMIT ?2"},
     {"conflicts_of_instance", "SELECT c.*, i.study_uid FROM conflict c JOIN instance i ON i.id = c.instance WHERE c.instance = ?1 LIMIT ?2"},
     {"conflicts", "SELECT count(*) AS instances, sum(state = 'quarantined') AS held FROM instance INDEXED BY instance_conflict WHERE conflicts > 0 AND "

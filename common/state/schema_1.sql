@@ -123,6 +123,14 @@ CREATE TABLE finding (
 CREATE TABLE rule_count (
   rule TEXT NOT NULL, severity TEXT NOT NULL, found INTEGER NOT NULL, last_ms INTEGER NOT NULL, PRIMARY KEY (rule, severity)) STRICT, WITHOUT ROWID;
 
+-- Is all of a study here? Looked at when it has been quiet for completeness_quiet_s; looked_ms is NULL until then, and again when something of it comes.
+CREATE TABLE completeness (
+  study_uid TEXT PRIMARY KEY, news_ms INTEGER NOT NULL, looked_ms INTEGER, here INTEGER NOT NULL DEFAULT 0,
+  missing INTEGER NOT NULL DEFAULT 0, named INTEGER NOT NULL DEFAULT 0, -- of the missing ones, named by a storage commitment request
+  reason TEXT) STRICT, WITHOUT ROWID;
+CREATE INDEX completeness_due ON completeness (news_ms) WHERE looked_ms IS NULL;
+CREATE INDEX completeness_short ON completeness (news_ms, missing, named) WHERE missing > 0;
+
 -- Multipart uploads that S3 keeps open for us: written before the first part, gone when S3 has the object or has forgotten the upload.
 CREATE TABLE multipart (
   s3_key TEXT NOT NULL, destination TEXT NOT NULL, instance TEXT NOT NULL, batch TEXT, upload_id TEXT NOT NULL, began_ms INTEGER NOT NULL,
@@ -284,6 +292,9 @@ SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS 
   sum(state = 'quarantined') AS quarantined, sum(state = 'failed') AS failed, sum(dropped_ms IS NOT NULL) AS dropped,
   sum(state = 'imported' AND is_primary = 0) AS not_primary, sum(conflicts > 0 AND dropped_ms IS NULL) AS conflicts,
   sum(warn_count) AS warnings,
+  (SELECT c.here + c.missing FROM completeness c WHERE c.study_uid = instance.study_uid AND c.looked_ms IS NOT NULL) AS expected,
+  (SELECT c.missing FROM completeness c WHERE c.study_uid = instance.study_uid AND c.looked_ms IS NOT NULL) AS missing,
+  (SELECT c.reason FROM completeness c WHERE c.study_uid = instance.study_uid) AS missing_reason,
   sum(file_bytes) AS bytes,
   datetime(min(received_ms) / 1000, 'unixepoch') AS first_received_utc,
   datetime(max(received_ms) / 1000, 'unixepoch') AS last_received_utc,
@@ -293,6 +304,15 @@ SELECT study_uid, max(accession_number) AS accession_number, max(patient_id) AS 
        ELSE CASE WHEN sum(state = 'stored') = 0 THEN 'imported' WHEN sum(state = 'imported') = 0 THEN 'stored' ELSE 'imported and stored' END
          || CASE WHEN sum(dropped_ms IS NOT NULL) > 0 THEN ' but for dropped' ELSE '' END END AS verdict
 FROM instance WHERE study_uid IS NOT NULL GROUP BY study_uid;
+
+-- Studies of which something is known to be missing, the latest first.
+CREATE VIEW v_short AS
+SELECT c.study_uid, c.missing, c.here + c.missing AS expected, c.named, c.reason,
+  (SELECT accession_number FROM instance i WHERE i.study_uid = c.study_uid AND accession_number IS NOT NULL LIMIT 1) AS accession_number,
+  (SELECT patient_id FROM instance i WHERE i.study_uid = c.study_uid AND patient_id IS NOT NULL LIMIT 1) AS patient_id,
+  (SELECT calling_ae FROM instance i WHERE i.study_uid = c.study_uid LIMIT 1) AS calling_ae,
+  datetime(c.news_ms / 1000, 'unixepoch') AS last_news_utc, datetime(c.looked_ms / 1000, 'unixepoch') AS looked_utc
+FROM completeness c INDEXED BY completeness_short WHERE c.missing > 0 ORDER BY c.news_ms DESC;
 
 -- Both sides of a conflict: what came before, and what is described otherwise.
 CREATE VIEW v_conflict AS

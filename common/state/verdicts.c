@@ -278,6 +278,7 @@ int state_validated(struct state *s, struct state_validation *v, size_t count, c
                     struct err *e)
 {
     int64_t now = clock_wall_ms();
+    const char *told = ""; /* most of a round belong to one study */
     int rc = count ? state_begin(s, e) : 0;
     if (rc != 0 || count == 0) {
         return rc;
@@ -291,6 +292,9 @@ int state_validated(struct state *s, struct state_validation *v, size_t count, c
         if (rc == ERR_FENCED) {
             v[i].fenced = true;
             rc = 0;
+        } else if (rc == 0 && strcmp(told, v[i].identity.study_uid) != 0) {
+            told = v[i].identity.study_uid;
+            rc = state_completeness_news(s, told, now, e);
         }
     }
     return state_end(s, rc, e);
