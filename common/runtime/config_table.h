@@ -443,8 +443,6 @@
     X(CFG_ENDPOINT_AHI)                                                                                                \
     X(CFG_ENDPOINT_DICOMWEB)                                                                                           \
     X(CFG_ENDPOINT_STS)                                                                                                \
-    X(CFG_ENDPOINT_SQS)                                                                                                \
-    X(CFG_ENDPOINT_DYNAMODB)                                                                                           \
     X(CFG_ENDPOINT)                                                                                                    \
     X(CFG_CA_BUNDLE)                                                                                                   \
     X(CFG_ACCESS_KEY_ID)                                                                                               \

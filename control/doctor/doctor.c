@@ -163,16 +163,25 @@ static bool is_wanted(const struct request *q, const struct doctor *d)
 
 static int print_policies(struct request *q)
 {
-    int code = EXIT_FINE;
+    json_t *told = json_array();
+    bool is_written = true;
     const struct config *config;
-    for (size_t i = 0; code == EXIT_FINE && (config = config_destination_at(q->config, i)); i++) {
+    for (size_t i = 0; (config = config_destination_at(q->config, i)); i++) {
         struct doctor d = at(q, config);
         if (is_wanted(q, &d)) {
             learn(&d);
-            code = doctor_print_policy(&d, q->json);
+            json_t *policies = doctor_policies(&d);
+            is_written = (q->json || doctor_print_policies(policies)) && is_written;
+            (void)json_array_append_new(told, policies);
         }
     }
-    return code;
+    if (q->json) {
+        json_t *root = json_pack("{s:i, s:O}", "schema", 1, "destinations", told);
+        is_written = root && json_dumpf(root, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
+        json_decref(root);
+    }
+    json_decref(told);
+    return is_written ? EXIT_FINE : complain("cannot write the policies");
 }
 
 int command_doctor(struct request *q)

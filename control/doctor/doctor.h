@@ -73,8 +73,11 @@ void finding_of_error(struct finding *f, enum found found, const struct err *e, 
 /* Keeps in d the KMS key that images are encrypted with, if one is: what the settings ask for, else what the bucket does. */
 void doctor_note_key(struct doctor *d, const struct s3_encryption *told);
 
-/* The statement of one permission, filled in as far as is known; new reference. And the whole of --policy, printed. */
+/* The statement of one permission, filled in as far as is known; new reference. */
 json_t *doctor_statement(const struct doctor *d, enum permission p);
-int doctor_print_policy(const struct doctor *d, bool json);
+/* What --policy tells of a destination: its name and the documents that it needs (none where there is no AWS); new reference. And the same for
+ * people; false if it could not be written. */
+json_t *doctor_policies(const struct doctor *d);
+bool doctor_print_policies(const json_t *all);
 
 #endif

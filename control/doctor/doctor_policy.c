@@ -166,36 +166,37 @@ static json_t *trust(void)
                      "medical-imaging.amazonaws.com", "Action", "sts:AssumeRole");
 }
 
-int doctor_print_policy(const struct doctor *d, bool json)
+static const char *const names[] = {"credentials", "role", "role_trust"};
+static const char *const titles[] = {"policy of the credentials that uploader, importer and storescpctl use", "policy of data_access_role_arn",
+                                     "trust policy of data_access_role_arn"};
+
+json_t *doctor_policies(const struct doctor *d)
 {
+    json_t *all = json_pack("{s:s}", "destination", d->destination);
     if (d->kind == OF_DICOMWEB && !stow_counts_repeats(d->config)) {
-        return json ? EXIT_FINE : printf("# destination %s: no AWS policy, it is a DICOMweb server\n", d->destination) < 0;
+        return all; /* no AWS there */
     }
-    json_t *caller = policy(d, false);
-    json_t *role = d->kind == OF_IMAGING ? policy(d, true) : NULL;
-    json_t *trusted = d->kind == OF_IMAGING ? trust() : NULL;
-    json_t *documents[] = {caller, role, trusted};
-    static const char *const names[] = {"credentials", "role", "role_trust"};
-    static const char *const titles[] = {"policy of the credentials that uploader, importer and storescpctl use", "policy of data_access_role_arn", "trust policy of data_access_role_arn"};
-    int code = EXIT_FINE;
-    if (json) {
-        json_t *all = json_pack("{s:s}", "destination", d->destination);
-        for (size_t i = 0; i < 3; i++) {
-            if (documents[i]) {
-                (void)json_object_set(all, names[i], documents[i]);
-            }
+    (void)json_object_set_new(all, names[0], policy(d, false));
+    if (d->kind == OF_IMAGING) {
+        (void)json_object_set_new(all, names[1], policy(d, true));
+        (void)json_object_set_new(all, names[2], trust());
+    }
+    return all;
+}
+
+bool doctor_print_policies(const json_t *all)
+{
+    const char *destination = json_string_value(json_object_get(all, "destination"));
+    bool is_written = true;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const json_t *document = json_object_get(all, names[i]);
+        if (document) {
+            is_written = printf("# destination %s: %s\n", destination, titles[i]) > 0 && json_dumpf(document, stdout, JSON_INDENT(2)) == 0 &&
+                         putchar('\n') != EOF && is_written;
         }
-        code = json_dumpf(all, stdout, JSON_INDENT(2)) == 0 ? EXIT_FINE : EXIT_PROBLEM;
-        json_decref(all);
-        (void)putchar('\n');
     }
-    for (size_t i = 0; i < 3; i++) {
-        if (documents[i] && !json) {
-            (void)printf("# destination %s: %s\n", d->destination, titles[i]);
-            code = json_dumpf(documents[i], stdout, JSON_INDENT(2)) == 0 ? code : EXIT_PROBLEM;
-            (void)putchar('\n');
-        }
-        json_decref(documents[i]);
+    if (json_object_size(all) == 1) {
+        is_written = printf("# destination %s: no AWS policy, it is a DICOMweb server\n", destination) > 0;
     }
-    return code;
+    return is_written;
 }

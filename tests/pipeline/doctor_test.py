@@ -239,7 +239,7 @@ def options(p):
     found = p.look()
     same({k: v for k, v in found.items() if v[0] == 'failed'}, {}, 'what fails with all options')
     check('s3_expected_owner' in found['owner'][1] and 'asked to be encrypted with aws:kms, key arn:aws:kms' in found['encryption'][1], f'{found["encryption"]}')
-    policy = json.loads(it.ctl('doctor', '--policy', '--json'))['credentials']['Statement']
+    policy = json.loads(it.ctl('doctor', '--policy', '--json'))['destinations'][0]['credentials']['Statement']
     check(any('s3:PutObjectTagging' in s['Action'] for s in policy) and any(s['Resource'] == ['arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555'] for s in policy), f'{policy}')
     it.fault({'operation': 'PutObject', 'action': 'error', 'status': 403, 'code': 'AccessDenied', 'message': 'not authorized to perform: s3:PutObjectTagging'})
     p.only('put', 'failed', 'PutObjectTagging', '', ['s3:PutObjectTagging'])
@@ -265,6 +265,10 @@ def destinations(p):
     p.look('--destination', 'pacs')
     check(p.checks['dicomweb_query'][0] != 'ok', f'the stand-in answers no queries: {p.checks["dicomweb_query"]}')
     p.look('--destination', 'default', code=0)
+    told = json.loads(it.ctl('doctor', '--policy', '--json'))['destinations']
+    same([(d['destination'], sorted(d.keys() - {'destination'})) for d in told],
+         [('default', ['credentials', 'role', 'role_trust']), ('archive', ['credentials']), ('pacs', [])], 'policies of all destinations in one answer')
+    check('destination pacs: no AWS policy' in it.ctl('doctor', '--policy'), 'a DICOMweb server needs no policy')
     text = it.ctl('doctor', code=1)
     check(all(f'destination {n}' in text for n in ('default', 'archive', 'pacs')) and text.count('FAILED') >= 1, f'all of them in one: {text}')
     check('no [destination nowhere]' in subprocess.run([it.program('storescpctl'), '--home', it.home, 'doctor', '--destination', 'nowhere'], capture_output=True,
@@ -279,7 +283,7 @@ def listeners(p):
     p.only('events', 'failed', 'events_sqs_queue_url', 'aws_region')
     p.settings(events_sqs_queue_url='https://sqs.us-east-1.amazonaws.com/123456789012/told', dynamodb_table='Jobs')
     p.only('events', 'not_checked', 'events_sqs_queue_url, dynamodb_table')
-    policy = json.loads(it.ctl('doctor', '--policy', '--json'))['credentials']['Statement']
+    policy = json.loads(it.ctl('doctor', '--policy', '--json'))['destinations'][0]['credentials']['Statement']
     pairs = [(s['Action'], s['Resource']) for s in policy]
     check((['sqs:SendMessage'], ['arn:aws:sqs:us-east-1:123456789012:told']) in pairs and
           (['dynamodb:UpdateItem'], ['arn:aws:dynamodb:us-east-1:123456789012:table/Jobs']) in pairs, f'{pairs}')
@@ -321,7 +325,7 @@ def imaging(p):
     it.start_aws()
     p.only('datastore', 'failed', 'CREATING', 'wait')
     check('aws:kms' in p.checks['encryption'][1] and 'key/k1' in p.checks['encryption'][1], f'{p.checks["encryption"]}')
-    policy = json.loads(it.ctl('doctor', '--policy', '--json'))
+    policy = json.loads(it.ctl('doctor', '--policy', '--json'))['destinations'][0]
     actions = {part: {a for s in policy[part]['Statement'] for a in s['Action']} for part in ('credentials', 'role')}
     check({'kms:GenerateDataKey', 'kms:Decrypt', 's3:PutObject', 'iam:PassRole', 'medical-imaging:StartDICOMImportJob'} <= actions['credentials'], f'{actions}')
     same(actions['role'], {'s3:ListBucket', 's3:GetObject', 's3:PutObject', 'kms:GenerateDataKey', 'kms:Decrypt'}, 'what the role needs')
@@ -340,7 +344,7 @@ def documented(p):
     os.makedirs(empty)
     done = subprocess.run([p.it.program('storescpctl'), '--home', empty, 'doctor', '--policy', '--json'], capture_output=True, text=True, timeout=60,
                           env={**clean_environment(), 'AWS_EC2_METADATA_DISABLED': 'true', 'AWS_ENDPOINT_URL': f'http://127.0.0.1:{free_port()}'})
-    printed = json.loads(done.stdout)
+    printed = json.loads(done.stdout)['destinations'][0]
     with open(os.path.join(TOP, 'docs', 'iam.md')) as f:
         blocks = [json.loads(b) for b in re.findall(r'```json\n(.*?)```', f.read(), re.S)]
     same(blocks, [printed['credentials'], printed['role'], printed['role_trust']], 'policies of docs/iam.md')
