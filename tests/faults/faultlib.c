@@ -8,7 +8,7 @@
  * fdatasync, rename, linkat, unlink, close of a file. The test writes the control file: what is to happen (mode) at which operation (at), then armed = 1, and
  * reads `fired` and `what` afterwards. A failed write, sync or rename has no effect; a failed close has closed, as in the kernel.
  * MODE_FOR_EVER is a disk that is full and stays full: everything that needs space fails from then on, unlink and close go on.
- * MODE_POISON ends every process that opens the file whose path ends with `what`, as often as one does.
+ * MODE_POISON ends every process that opens the file whose path ends with `what`, as often as one does; with error = 1 it stands still there instead.
  * Not for programs under AddressSanitizer (it wants to be first).
  */
 #include <dlfcn.h>
@@ -70,6 +70,9 @@ static void poison(const char *path)
         size_t end = strnlen(control->what, sizeof control->what);
         if (end > 0 && length >= end && memcmp(path + length - end, control->what, end) == 0) {
             (void)__atomic_add_fetch(&control->fired, 1, __ATOMIC_ACQ_REL);
+            while (control->error == 1) {
+                (void)pause();
+            }
             (void)kill(getpid(), SIGKILL);
         }
     }

@@ -20,9 +20,9 @@ class Control:
         self.memory[48:304] = bytes(256)
         self.memory[0:8] = struct.pack('<q', 1)
 
-    def poison(self, name):
-        """Whoever opens the file of this name is ended."""
-        self.arm(0, POISON, 0)
+    def poison(self, name, stands_still=False):
+        """Whoever opens the file of this name is ended, or stands still there."""
+        self.arm(0, POISON, int(stands_still))
         self.memory[48:48 + len(name)] = name.encode()
 
     def fired(self):
