@@ -10,7 +10,7 @@
 #include "common/dicom/edit.h"
 #include "common/dicom/scan.h"
 #include "common/runtime/config.h"
-#include "common/state/changes.h"
+#include "common/state/state.h"
 
 enum { CHANGE_PLANS_MAX = 64 };
 

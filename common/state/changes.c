@@ -1,5 +1,4 @@
-/* changes - see changes.h. */
-#include "common/state/changes.h"
+/* changes - what element rules made of a file, and the audit of it; see struct state_changed in state.h. */
 #include "common/state/internal.h"
 
 #include <stdio.h>

@@ -186,7 +186,7 @@ static int insert_instance(struct state *s, const struct state_rebuilt_instance 
                        r->transfer_syntax_uid, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id, d->study_date,
                        r->file_bytes, r->data_bytes, (int64_t)r->file_crc32c, (int64_t)r->data_crc32c, n->i.batch, n->i.s3_key, n->etag,
                        r->received_ms, now, (int64_t)n->has_spool, d->study_id, d->series_number, d->instance_number);
-    rc = rc || !n->changed ? rc : state_change_record(s, r->id, n->changed, now, e);
+    rc = rc || !n->is_changed ? rc : state_change_record(s, r->id, &n->changed, now, e);
     return rc != 0 ? rc
                    : state_run(s, NULL, e,
                                "INSERT INTO event (at_ms, instance, batch, from_state, to_state, who, note) "

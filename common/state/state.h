@@ -147,7 +147,23 @@ struct state_finding { /* a rule that an instance breaks */
     uint32_t tag;                /* group << 16 | element; 0: none */
     const char *text;            /* cause; of a reject with the remedy. Never a value of the data set */
 };
-struct state_changed; /* what rules made of its file: changes.h */
+/* What element rules changed in an instance's file: the audit, written by the commit that makes the changed file the instance's, never later. Values are
+ * patient data: they stand in the database only. The row of a changed instance keeps what the sender sent (sop_instance_uid, file_bytes ...), by which
+ * duplicates and commitments are judged; its columns change_* say what its file is now, and a claim of an uploader gives these. */
+struct state_change { /* one element */
+    const char *path, *vr, *action, *by; /* "0040,0275[1]/0040,0007", "LO", "set", whose rule */
+    const char *old_value, *new_value; /* NULL: no such element, or not to be kept */
+};
+
+struct state_changed { /* a changed file */
+    int64_t file_bytes;
+    uint32_t file_crc32c;
+    char sop_instance_uid[STATE_UID_SIZE], study_uid[STATE_UID_SIZE], series_uid[STATE_UID_SIZE];
+    char by[200]; /* all of them, for people */
+    const struct state_change *changes;
+    size_t count;
+    size_t total; /* with those that had no room in changes */
+};
 struct state_validation {
     const struct state_instance *claim;
     struct state_identity identity;
@@ -403,7 +419,8 @@ int state_rebuild_batch(struct state *s, const struct state_rebuilt_batch *b, st
 
 struct state_rebuilt_instance {
     struct state_instance i; /* r, batch, s3_key are used; the destination is the batch's */
-    const struct state_changed *changed; /* of one whose file was changed and whose original is there; i.r is the original. Its audit is lost */
+    bool is_changed;              /* its file was changed by rules and what the sender sent is there: i.r is that. Its audit is lost */
+    struct state_changed changed;
     struct state_identity identity;
     char etag[80];  /* or "" */
     bool has_spool; /* its spool file is there; otherwise it counts as released */

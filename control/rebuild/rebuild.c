@@ -72,8 +72,8 @@ static int note_file(void *ctx, const char *id, const char *room)
     if (known != 0) {
         return known == 1 ? 0 : (complain("%s: %s", id, e.text), known);
     }
-    bool is_whole = spool_read_meta(r->home, id, 1, &meta, &e) == 0;
-    if (!is_whole && spool_read_meta(r->home, id, 0, &meta, NULL) != 0) {
+    bool is_whole = spool_read_received(r->home, id, 1, &meta, &e) == 0;
+    if (!is_whole && spool_read_received(r->home, id, 0, &meta, NULL) != 0) {
         rebuild_trouble(r, id, "this spool file has no head of ours: it was never complete, or is damaged; left where it is, without a row");
         return 0;
     }
@@ -99,7 +99,8 @@ static int take_file(struct rebuild *r, const struct left_file *file, const stru
     struct state_rebuilt_instance one;
     struct err damaged = {0};
     char why[300] = "";
-    int rc = spool_read_meta(r->home, file->id, !file->is_damaged, &meta, e);
+    int rc = spool_change_undo(r->home, file->id, e); /* it is judged, and changed, as if it had just come */
+    rc = rc ? rc : spool_read_meta(r->home, file->id, !file->is_damaged, &meta, e);
     if (rc != 0) {
         return rc;
     }

@@ -96,6 +96,8 @@ void rebuild_enter(struct rebuild *r, size_t place);
 /* Is what lies there under the same bucket and prefix? */
 bool rebuild_is_same_place(const struct config *a, const struct config *b);
 void rebuild_fill(struct state_rebuilt_instance *out, const struct spool_meta *m);
+/* Fills out from the file that is current and, where rules changed it, from what the sender sent. */
+void rebuild_fill_file(const char *home, const struct spool_meta *current, struct state_rebuilt_instance *out);
 void rebuild_identity(const char *home, const char *id, struct state_identity *out);
 
 int rebuild_read_jobs(struct rebuild *r, struct err *e);    /* rebuild_jobs.c: fills jobs, of all destinations */

@@ -179,10 +179,10 @@ static int take_mentioned(struct reading *g, const char *s3_key, const char *id,
     (void)snprintf(key.id, sizeof key.id, "%s", id);
     struct left_file *file = r->left_count ? bsearch(&key, r->left, r->left_count, sizeof key, left_by_id) : NULL;
     if (file && !file->is_damaged) {
-        rc = spool_read_meta(r->home, id, 0, &meta, e);
+        rc = spool_read_meta(r->home, id, 1, &meta, e);
+        rc = rc == ERR_SPOOL_DAMAGED ? spool_read_meta(r->home, id, 0, &meta, e) : rc; /* a changed one, whose original is whole */
         if (rc == 0) {
-            rebuild_fill(&one, &meta);
-            rebuild_identity(r->home, id, &one.identity);
+            rebuild_fill_file(r->home, &meta, &one);
             one.has_spool = true;
         }
     } else {

@@ -66,7 +66,7 @@ void rebuild_identity(const char *home, const char *id, struct state_identity *o
     struct dicom_scan scan;
     memset(out, 0, sizeof *out);
     memset(&scan, 0, sizeof scan);
-    int fd = spool_open(home, id, NULL);
+    int fd = spool_open_received(home, id, NULL);
     if (fd < 0) {
         return;
     }
@@ -83,6 +83,31 @@ void rebuild_identity(const char *home, const char *id, struct state_identity *o
         (void)snprintf(out->series_number, sizeof out->series_number, "%s", scan.series_number);
     }
     (void)dicom_integer(scan.instance_number, out->instance_number, sizeof out->instance_number);
+}
+
+void rebuild_fill_file(const char *home, const struct spool_meta *current, struct state_rebuilt_instance *out)
+{
+    struct spool_meta received;
+    struct dicom_scan scan;
+    rebuild_identity(home, current->id, &out->identity);
+    rebuild_fill(out, current);
+    memset(&scan, 0, sizeof scan);
+    if (!current->is_changed || !spool_is_changed(home, current->id) || spool_read_received(home, current->id, 1, &received, NULL) != 0) {
+        return;
+    }
+    int fd = spool_open(home, current->id, NULL);
+    if (fd >= 0) {
+        (void)dicom_scan_fd(fd, &scan, NULL);
+        (void)close(fd);
+    }
+    rebuild_fill(out, &received);
+    out->is_changed = true;
+    out->changed.file_bytes = current->file_bytes;
+    out->changed.file_crc32c = current->file_crc32c;
+    (void)snprintf(out->changed.sop_instance_uid, sizeof out->changed.sop_instance_uid, "%s", current->sop_instance_uid);
+    (void)snprintf(out->changed.study_uid, sizeof out->changed.study_uid, "%s", scan.study_uid);
+    (void)snprintf(out->changed.series_uid, sizeof out->changed.series_uid, "%s", scan.series_uid);
+    (void)snprintf(out->changed.by, sizeof out->changed.by, "rules before the rebuild");
 }
 
 /* What the object is. The spool file tells when it is there and whole, otherwise the object's own first bytes. ERR_SPOOL_DAMAGED: it is
@@ -113,8 +138,7 @@ static int describe(struct rebuild *r, struct cloud *cloud, const char *desk, co
         meta.file_crc32c = rc == 0 && object.has_crc32c ? object.crc32c : 0;
     }
     if (rc == 0) {
-        rebuild_identity(is_whole ? r->home : desk, id, &out->identity);
-        rebuild_fill(out, &meta);
+        rebuild_fill_file(is_whole ? r->home : desk, &meta, out);
         (void)snprintf(out->etag, sizeof out->etag, "%s", object.etag);
     }
     if (!is_whole) {

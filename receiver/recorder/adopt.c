@@ -57,10 +57,11 @@ static void adopt(struct adoption *a, const char *id)
         return;
     }
     int64_t now = clock_wall_ms();
-    int rc = spool_read_meta(a->home, id, 0, &meta, &e);
+    int rc = spool_read_received(a->home, id, 0, &meta, &e);
     if (rc == 0 && meta.received_ms >= a->dead_before_ms && now - meta.received_ms <= ORPHAN_AGE_MS) {
         return;
     }
+    rc = rc == 0 ? spool_change_undo(a->home, id, &e) : rc; /* an older database was brought back: its row is lost, and its verdict */
     rc = rc == 0 ? spool_read_meta(a->home, id, 1, &meta, &e) : rc;
     if (rc == ERR_SPOOL_DAMAGED) {
         /* no row, so hardly promised; but a program throws nothing away on its own judgement */

@@ -140,6 +140,33 @@ def refused(it):
     say('a document is refused, not sent as it is')
 
 
+def rebuilt(it):
+    """state.db is lost: what was uploaded is told apart from what was sent; what was only validated is as it was sent, and is changed once more."""
+    before = it.query("SELECT id, sop_instance_uid, file_bytes, change_bytes, change_crc32c, change_sop_instance_uid, change_study_uid FROM instance WHERE state = 'imported' ORDER BY id")
+    same(len([r for r in before if r[3]]), 4, 'changed ones')
+    it.stop()
+    it.configure(uploaders=0)
+    it.start_up()
+    path, = make_study(os.path.join(it.work, 'd'), 1, 3000, 75)
+    i, = send(it, 'RULED', path)
+    wait(it, [i], 'validated')
+    check(spool(it, 'original', i) is not None, 'changed before the loss')
+    it.stop()
+    for name in ('state.db', 'state.db-wal', 'state.db-shm'):
+        if os.path.exists(os.path.join(it.home, 'state', name)):
+            os.remove(os.path.join(it.home, 'state', name))
+    it.ctl('rebuild')
+    same(state(it, i), 'received', 'state of what nobody but the spool knows')
+    check(spool(it, 'original', i) is None and spool(it, 'obj', i).endswith(scu.read_part10(path).data), 'it is as it was sent')
+    it.configure(uploaders=1)
+    it.start_up()
+    wait(it, [i] + [r[0] for r in before], 'imported')
+    same(it.query(f"SELECT id, sop_instance_uid, file_bytes, change_bytes, change_crc32c, change_sop_instance_uid, change_study_uid FROM instance WHERE id <= '{before[-1][0]}' "
+                  "AND state = 'imported' ORDER BY id"), before, 'what was sent and what it became')
+    check(b'by rule' in it.s3_get(it.one('SELECT s3_key FROM instance WHERE id = ?', i)), 'it went to S3 changed')
+    say('after a rebuild: what was sent and what it became are told apart, nothing goes without its rules')
+
+
 def released(it):
     it.configure(spool_keep_imported_s=0)
     it.ctl('reload')
@@ -156,6 +183,7 @@ def whole_way(build):
         coerced(it)
         deidentified(it)
         refused(it)
+        rebuilt(it)
         released(it)
         it.stop()
 
