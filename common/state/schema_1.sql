@@ -346,10 +346,12 @@ WHERE (i.state IN ('quarantined', 'failed') AND i.dropped_ms IS NULL)
        AND (i.held = 1 OR i.attempts > 0 OR i.import_attempts > 0 OR b.attempts > 0 OR b.error_code IS NOT NULL
             OR i.changed_ms < CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 900000));
 
+-- A conflict is a finding too: its rule is about the study that the instance comes into.
 CREATE VIEW v_finding AS
 SELECT f.instance, f.rule, f.severity, f.tag, f.text, i.state, i.calling_ae, i.study_uid, i.sop_instance_uid,
   datetime(i.received_ms / 1000, 'unixepoch') AS received_utc
-FROM finding f JOIN instance i ON i.id = f.instance;
+FROM (SELECT instance, rule, severity, tag, text FROM finding UNION ALL
+  SELECT instance, rule, CASE severity WHEN 'hold' THEN 'reject' ELSE severity END, substr(tag, 2, 9), sentence FROM conflict) f JOIN instance i ON i.id = f.instance;
 
 CREATE VIEW v_queue AS
 SELECT state, count(*) AS instances, sum(file_bytes) AS bytes, sum(owner IS NOT NULL) AS in_work, sum(attempts > 0) AS retrying,

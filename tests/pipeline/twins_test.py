@@ -55,6 +55,7 @@ def as_delivered(it):
     check('Patient ID is "SYN-1" in 4 instances' in story and 'and "SYN-2" in 1 (from' in story, f'both values: {story}')
     same(it.query('SELECT element, first_value, value, instances, held FROM v_conflict'), [('(0010,0020) Patient ID', 'SYN-1', 'SYN-2', 1, 0)], 'v_conflict')
     same(it.one('SELECT conflicts FROM v_study'), 1, 'v_study')
+    same(it.query("SELECT rule, severity, tag FROM v_finding WHERE rule LIKE 'conflict%'"), [('conflict_patient_id', 'warn', '0010,0020')], 'v_finding')
     same(it.status()['conflicts'], {'instances': 1, 'held': 0}, 'status --json')
     shown = json.loads(it.ctl('show', STUDY, '--json'))[0]
     same([c['value'] for c in shown['conflicts']], ['SYN-2'], 'show --json')
