@@ -58,13 +58,18 @@ static const struct command {
     {"drop", command_drop, 1, 1, OPT_REASON, "drop ID|STUDY --reason TEXT", "give up quarantined, failed or held received instances",
      "The rows stay and tell who dropped them and why; the files are kept in spool/dropped for spool_keep_dropped_s, and until then\n"
      "`retry ID` brings one back."},
-    {"quarantine", command_quarantine, 1, 3, OPT_QUARANTINE, "quarantine list|show|release|drop ...", "what rules refused: look, accept, give up",
+    {"quarantine", command_quarantine, 1, 3, OPT_QUARANTINE, "quarantine list|show|release|fix|drop|rules ...", "what rules refused: look, accept, correct, give up",
      "  list [--study UID] [--ae AE] [--code CODE] [--since TIME] [--json] [--limit N]   by reason, then one by one, the newest first\n"
      "  show ID [--header] [--json]          reason, rule, remedy, twin; --header: the elements without the pixels (patient data)\n"
      "  release ID|--study UID [--reason T]  send it on although a rule says no: accepts that rule for it, others still count\n"
+     "  fix ID|--study UID|--all-of AE --set TAG=VALUE|--remove TAG|--empty TAG ... --reason T [--dry-run]\n"
+     "                                       correct elements, then judge again; --all-of: what this AE title (* and ? are wildcards)\n"
+     "                                       sends from now on\n"
+     "  rules [--json] | rules stop N        the corrections that were ordered; end one\n"
      "  drop ID|--study UID --reason T       give up; kept in spool/dropped for spool_keep_dropped_s\n"
-     "TIME is 30min, 12h, 7d or 2026-01-31[T08:00]. Beside these, `retry` judges again as it is,\n"
-     "the command `release` ends a `hold`, and `drop` gives up failed and held ones, too. Who did what is in `show ID`."},
+     "TIME is 30min, 12h, 7d or 2026-01-31[T08:00]. TAG is 0010,0020, a keyword such as PatientID, or a path such as 0040,0275/0040,0007.\n"
+     "Beside these, `retry` judges again as it is, the command `release` ends a `hold`, and `drop` gives up failed and held ones, too.\n"
+     "Who did what is in `show ID`."},
     {"config", command_config, 0, 0, OPT_JSON, "config [--json]", "every setting, where it comes from, what is wrong",
      "Secrets are not shown. Exit code 1 if a setting is wrong."},
     {"user", command_user, 1, 2, OPT_JSON | OPT_NAME_ONLY, "user add NAME [--name-only] | remove NAME | list [--json]",

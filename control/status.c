@@ -143,11 +143,12 @@ static void look_for_trouble(struct picture *p, const struct request *q)
     }
     warn_of_orphans(p, q);
     hung_warn(q->home, p->living, p->living_count, warn_sentence, p);
-    static const char *const refused[][2] = {{"quarantined", "are quarantined"}, {"failed", "failed"}};
+    static const char *const refused[][2] = {{"quarantined", "are quarantined: `storescpctl quarantine list`"},
+                                             {"failed", "failed: `storescpctl stuck`, then `storescpctl why ID`"}};
     for (size_t i = 0; i < 2; i++) {
         long long count = count_of(p, refused[i][0]) - value_of(&p->status, "state", refused[i][0], "dropped");
         if (count > 0) {
-            warn(p, "%lld instances %s: `storescpctl stuck`, then `storescpctl why ID`", count, refused[i][1]);
+            warn(p, "%lld instances %s", count, refused[i][1]);
         }
     }
     long long held = 0;

@@ -191,10 +191,24 @@ static void say_line(const struct table *t, const char *column, const char *titl
 
 const char *remedy_for(const char *remedy, const char *id, char *buffer, size_t size)
 {
+    static const char *const verbs[] = {"retry ID", "release ID", "fix ID", "show ID", "drop ID"}; /* written before the id was known */
     char clean[700];
-    const char *word = strstr(text_printable(remedy, clean, sizeof clean), "retry ID"); /* written before the id was known */
-    int before = (int)(word ? (size_t)(word - clean) + 6 : strlen(clean));
-    (void)snprintf(buffer, size, "To do: %.*s%s%s", before, clean, word ? id : "", word ? word + 8 : "");
+    size_t used = (size_t)snprintf(buffer, size, "To do: ");
+    const char *at = text_printable(remedy, clean, sizeof clean);
+    while (*at && used + 1 < size) {
+        size_t verb = 0;
+        for (size_t i = 0; i < sizeof verbs / sizeof verbs[0] && !verb; i++) {
+            verb = strncmp(at, verbs[i], strlen(verbs[i])) == 0 ? strlen(verbs[i]) - 2 : 0;
+        }
+        if (verb) {
+            int n = snprintf(buffer + used, size - used, "%.*s%s", (int)verb, at, id);
+            used = n >= 0 && (size_t)n < size - used ? used + (size_t)n : size - 1;
+            at += verb + 2;
+        } else {
+            buffer[used++] = *at++;
+        }
+    }
+    buffer[used] = '\0';
     return buffer;
 }
 

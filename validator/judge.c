@@ -209,14 +209,59 @@ static int judge_file(struct validator *v, const struct state_instance *claim, i
     return j->verdict.code ? err_set(e, j->verdict.code, 0, "%s", j->verdict.because->text) : 0;
 }
 
-/* What the rules for its sender make of a good file, which is judged once more then: *fd and *scan become those of the changed one. Whoever has
- * rules goes on with them or not at all, whatever a person accepts. */
+/* Does what persons ordered about it. *fd is the corrected file then. why: of ERR_DICOM_EDIT; the sender's file is judged on, for its identity. */
+static int correct(struct validator *v, struct state_instance *claim, size_t judged, int *fd, struct err *why, struct err *e)
+{
+    struct fixed *f = &v->fixed[judged];
+    struct err got = {0};
+    int rc = v->any_orders ? fix_begin(v->state, claim, *fd, f, &got) : 0;
+    if (rc == 0 && f->count > 0) {
+        (void)alarm(0); /* the copy of a large file may take longer, and that is no fault of the file */
+        rc = fix_write(v->home, claim, *fd, f, &got);
+        (void)alarm((unsigned)config_int(v->worker.config, CFG_JUDGE_S));
+        *fd = f->fd >= 0 ? f->fd : *fd;
+    }
+    if (rc == ERR_DICOM_EDIT) {
+        *why = got;
+        return 0;
+    }
+    if (rc != 0) {
+        *e = got;
+    }
+    return rc;
+}
+
+/* The verdict on the file as it would go on, but for its sender's rules: corrected by orders, judged by the rules, accepted by persons. */
+static int judge_corrected(struct validator *v, struct state_instance *claim, size_t judged, int fd, struct dicom_scan *scan, struct err *e)
+{
+    struct state_validation *out = &v->verdicts[judged];
+    struct fixed *f = &v->fixed[judged];
+    struct err why = {0};
+    int rc = correct(v, claim, judged, &fd, &why, e);
+    rc = rc ? rc : judge_file(v, claim, fd, scan, judged, e);
+    if (why.code != 0 && (rc == 0 || err_class_of(rc) == ERR_CLASS_REFUSE)) {
+        *e = why;
+        rc = why.code;
+    }
+    rc = unless_accepted(v, claim->r.id, rc, out->identity.warning, sizeof out->identity.warning, e);
+    if (why.code != 0 && rc == 0) { /* a person sends it on as it came */
+        fix_end(f);
+    }
+    out->fixes = f->orders;
+    out->fix_count = f->count;
+    return rc;
+}
+
+/* What the rules for its sender, behind what persons ordered, make of a good file, which is judged once more then: *fd and *scan become those of the
+ * changed one. Whoever has rules goes on with them or not at all, whatever a person accepts. */
 static int change_file(struct validator *v, const struct state_instance *claim, int *fd, struct dicom_scan *scan, size_t judged, struct err *e)
 {
+    struct edit_plan *plan = v->fixed[judged].count > 0 ? v->fixed[judged].plan : NULL;
     struct state_validation *out = &v->verdicts[judged];
     struct changed_file *changed = &v->changed[judged];
     bool made = false;
-    int rc = change_make(&v->changer, claim, *fd, NULL, changed, &made, e);
+    int rc = plan ? change_plan(&v->changer, claim->r.calling_ae, plan, e) : 0;
+    rc = rc ? rc : change_make(&v->changer, claim, *fd, plan, changed, &made, e);
     if (rc != 0 || !made) {
         return rc;
     }
@@ -243,6 +288,7 @@ int judge(struct validator *v, struct state_instance *claim, size_t judged, stru
     out->claim = claim;
     out->urgent = config_bool_for(v->worker.config, config_for_ae(v->worker.config, claim->r.calling_ae), CFG_URGENT);
     judge_began(v, claim->r.id);
+    fix_end(&v->fixed[judged]);
     change_clear(&v->changed[judged]);
     int rc = spool_change_undo(v->home, claim->r.id, e); /* of a worker that got no further */
     int fd = rc ? -1 : spool_open(v->home, claim->r.id, e);
@@ -253,8 +299,7 @@ int judge(struct validator *v, struct state_instance *claim, size_t judged, stru
     if (rc == 0 && info.st_size != claim->r.file_bytes) {
         rc = err_set(e, ERR_SPOOL_DAMAGED, 0, "the spool file has another size than was received: check the disk; have it sent again");
     }
-    rc = rc ? rc : judge_file(v, claim, fd, &scan, judged, e);
-    rc = unless_accepted(v, claim->r.id, rc, out->identity.warning, sizeof out->identity.warning, e);
+    rc = rc ? unless_accepted(v, claim->r.id, rc, out->identity.warning, sizeof out->identity.warning, e) : judge_corrected(v, claim, judged, fd, &scan, e);
     (void)alarm(0); /* the bytes of a large twin may take longer, and that is no fault of the file; so may the copy of what rules change */
     rc = rc ? rc : change_file(v, claim, &fd, &scan, judged, e);
     if (fd >= 0) {

@@ -134,7 +134,7 @@ static size_t work(struct validator *v)
 {
     struct err e = {0};
     size_t claimed = 0;
-    if (state_claim(v->state, STAGE_VALIDATOR, v->claims, ROUND, &claimed, &e) != 0) {
+    if (state_fix_any(v->state, &v->any_orders, &e) != 0 || state_claim(v->state, STAGE_VALIDATOR, v->claims, ROUND, &claimed, &e) != 0) {
         log_error("claim_failed", "reason=\"%s\"", e.text);
         return 0;
     }

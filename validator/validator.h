@@ -4,6 +4,7 @@
 
 #include "common/worker/worker.h"
 #include "validator/change.h"
+#include "validator/fix.h"
 #include "validator/rules.h"
 
 #include <stdbool.h>
@@ -31,6 +32,8 @@ struct validator {
     struct state_instance claims[ROUND];
     struct state_validation verdicts[ROUND];
     struct judgement judgements[ROUND]; /* of verdicts[i] */
+    bool any_orders;           /* was a correction ever ordered? Of this round */
+    struct fixed fixed[ROUND]; /* what was ordered about verdicts[i] */
     struct changer changer;
     struct changed_file changed[ROUND]; /* what element rules made of the files of verdicts[i] */
     bool broken; /* claims of ours can neither be worked nor put back */

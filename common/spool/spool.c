@@ -176,6 +176,11 @@ int spool_read_meta(const char *home, const char *id, int verify, struct spool_m
     return spool_read_room(home, NULL, id, verify, out, e);
 }
 
+int spool_open_changed(const char *home, const char *id, struct err *e)
+{
+    return open_in(home, "changed", id, e);
+}
+
 int spool_open_received(const char *home, const char *id, struct err *e)
 {
     int fd = open_in(home, "original", id, e);

@@ -62,6 +62,8 @@ int spool_release(const char *home, const char *id, struct err *e);      /* unli
 
 /* Begins a file in changed/, with spool_write() and spool_finish() as any other; an older one there is replaced. */
 int spool_change_begin(struct spool_writer **out, const char *home, const struct spool_meta *meta, struct err *e);
+/* Opens what stands in changed/, for reading. */
+int spool_open_changed(const char *home, const char *id, struct err *e);
 /* changed/ -> obj/, the sender's file -> original/. 0: both are durable. */
 int spool_change_switch(const char *home, const char *id, struct err *e);
 /* Back to what the sender sent, durable; nothing to undo: 0, at the cost of two looks for a name. */

@@ -99,6 +99,8 @@ int state_findings_write(struct state *s, const struct state_instance *claim, co
                          struct err *e);
 /* The instance has that file now. Inside a transaction. */
 int state_change_record(struct state *s, const char *id, const struct state_changed *c, int64_t now_ms, struct err *e);
+/* The orders of a verdict are done to its instance, or could not be: rows, event, the end of those for one instance. Inside its transaction. */
+int state_fix_done(struct state *s, const struct state_validation *v, int64_t now_ms, struct err *e);
 /* Puts an instance whose row is (or is just becoming) 'validated' into the open batch of its study and destination; closes a full one and opens
  * the next. now_ms is the clock of the transaction. Inside a transaction. batch receives the id. */
 int state_assign_batch(struct state *s, const char *id, const char *study_uid, int64_t bytes,

@@ -1,6 +1,7 @@
 /* quarantine - see quarantine.h. Chunked commits, the rows picked by an index, as for the other decisions of a person. */
 #include "common/state/quarantine.h"
 
+#include "common/runtime/list.h"
 #include "common/runtime/runtime.h"
 #include "common/state/internal.h"
 
@@ -136,7 +137,7 @@ int state_fix_stop(struct state *s, int64_t id, bool *done, struct err *e)
 int state_fix_any(struct state *s, bool *any, struct err *e)
 {
     int64_t found = 0;
-    int rc = state_number(s, &found, 0, e, "SELECT 1 FROM fix_rule INDEXED BY fix_rule_active WHERE stopped_ms IS NULL LIMIT 1", "");
+    int rc = state_number(s, &found, 0, e, "SELECT 1 FROM fix_rule LIMIT 1", "");
     *any = rc == 0 && found;
     return rc;
 }
@@ -144,32 +145,68 @@ int state_fix_any(struct state *s, bool *any, struct err *e)
 int state_fix_find(struct state *s, const struct state_instance *claim, const char *study_uid, struct state_fix *out, size_t limit, size_t *count,
                    struct err *e)
 {
-    char kind[16];
+    int rc = 0;
     int step = SQLITE_DONE;
     sqlite3_stmt *q = state_prepare(s,
-                                    "SELECT id, kind, match, actions, reason, who, since_ms FROM fix_rule INDEXED BY fix_rule_active WHERE stopped_ms IS NULL "
-                                    "AND ((kind = 'instance' AND match = ?1) OR (kind = 'study' AND match = ?2) OR (kind = 'ae' AND since_ms <= ?3)) "
-                                    "AND id NOT IN (SELECT fix FROM fix_applied WHERE instance = ?1) ORDER BY id",
+                                    "SELECT id, kind, match, actions, reason, who, since_ms, 0 FROM fix_rule INDEXED BY fix_rule_active WHERE stopped_ms IS NULL "
+                                    "AND ((kind = 'instance' AND match = ?1) OR (kind = 'study' AND match IN (?2, ?4)) OR (kind = 'ae' AND since_ms <= ?3)) "
+                                    "AND id NOT IN (SELECT fix FROM fix_applied WHERE instance = ?1) "
+                                    "UNION ALL SELECT id, kind, match, actions, reason, who, since_ms, 1 FROM fix_rule WHERE id IN "
+                                    "(SELECT fix FROM fix_applied WHERE instance = ?1) ORDER BY id",
                                     e);
     *count = 0;
-    if (!q || state_bind(q, "tti", claim->r.id, study_uid, claim->r.received_ms) != 0) {
+    if (!q || state_bind(q, "ttit", claim->r.id, study_uid, claim->r.received_ms, claim->study_uid) != 0) {
         return ERR_DATABASE;
     }
-    while (*count < limit && (step = sqlite3_step(q)) == SQLITE_ROW) {
+    while (rc == 0 && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        char kind[16];
+        char match[sizeof out->match];
+        state_column(q, 1, kind, sizeof kind);
+        state_column(q, 2, match, sizeof match);
+        bool was_done = sqlite3_column_int(q, 7) != 0;
+        if (!was_done && strcmp(kind, "ae") == 0 && !list_fits(match, claim->r.calling_ae)) {
+            continue;
+        }
+        if (*count == limit) {
+            rc = err_set(e, ERR_LIMIT, 0, "more than %zu corrections are ordered for this instance: stop some, `storescpctl quarantine rules`", limit);
+            break;
+        }
         struct state_fix *f = &out[(*count)++];
         f->id = sqlite3_column_int64(q, 0);
-        state_column(q, 1, kind, sizeof kind);
         f->kind = strcmp(kind, "instance") == 0 ? FIX_INSTANCE : strcmp(kind, "study") == 0 ? FIX_STUDY : FIX_AE;
-        state_column(q, 2, f->match, sizeof f->match);
+        (void)snprintf(f->match, sizeof f->match, "%s", match);
         state_column(q, 3, f->actions, sizeof f->actions);
         state_column(q, 4, f->reason, sizeof f->reason);
         state_column(q, 5, f->who, sizeof f->who);
         f->since_ms = sqlite3_column_int64(q, 6);
-    }
-    if (*count == limit && step == SQLITE_ROW && (step = sqlite3_step(q)) == SQLITE_ROW) {
-        (void)sqlite3_reset(q);
-        return err_set(e, ERR_LIMIT, 0, "more than %zu corrections are ordered for this instance: stop some, `storescpctl quarantine rules`", limit);
+        f->was_done = was_done;
     }
     (void)sqlite3_reset(q);
-    return step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for ordered corrections");
+    return rc != 0 || step == SQLITE_DONE ? rc : state_sql_error(s, e, "look for ordered corrections");
+}
+
+int state_fix_done(struct state *s, const struct state_validation *v, int64_t now_ms, struct err *e)
+{
+    char note[400];
+    const char *id = v->claim->r.id;
+    bool is_done = v->refuse_code != ERR_DICOM_EDIT;
+    int rc = 0;
+    if (v->fix_count > 0 && is_done) { /* what came under another SOP Instance UID is known under the corrected one from here on */
+        rc = state_run(s, NULL, e, "UPDATE instance SET sop_instance_uid = ?2 WHERE id = ?1", "tt", id, v->claim->r.sop_instance_uid);
+    }
+    for (size_t i = 0; rc == 0 && i < v->fix_count; i++) {
+        const struct state_fix *f = &v->fixes[i];
+        if (is_done && f->was_done) {
+            continue; /* done again, because it is judged again */
+        }
+        (void)snprintf(note, sizeof note, "%s by order %lld of %s: %.300s", is_done ? "corrected" : "could not be corrected", (long long)f->id, f->who, f->reason);
+        rc = is_done ? state_run(s, NULL, e, "INSERT INTO fix_applied (instance, fix, at_ms) VALUES (?1, ?2, ?3) ON CONFLICT (instance, fix) DO NOTHING", "tii", id, f->id, now_ms)
+                     : 0;
+        rc = rc || f->kind != FIX_INSTANCE
+                 ? rc
+                 : state_run(s, NULL, e, "UPDATE fix_rule SET stopped_ms = ?2, stopped_by = ?3 WHERE id = ?1 AND stopped_ms IS NULL", "iit", f->id, now_ms, s->worker);
+        rc = rc ? rc : state_run(s, NULL, e, "INSERT INTO event (at_ms, instance, who, code, note) VALUES (?1, ?2, ?3, ?4, ?5)", "itttt", now_ms, id, s->worker,
+                                 is_done ? "FIXED" : "FIX_FAILED", note);
+    }
+    return rc;
 }

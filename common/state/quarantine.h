@@ -30,6 +30,7 @@ struct state_fix {
     char actions[STATE_ACTIONS_MAX + 1]; /* as common/dicom/edit.h reads them */
     char reason[256], who[STATE_WORKER_SIZE];
     int64_t since_ms; /* FIX_AE: of what was received from then on */
+    bool was_done;    /* with an earlier verdict on this instance. Only read */
 };
 /* Orders a correction. FIX_INSTANCE and FIX_STUDY: what is quarantined of it goes back to the validator, in the same commit if it is one instance; *count
  * tells how many did. FIX_INSTANCE: *count 0 means that it is not quarantined, and nothing was ordered. id receives the number of the order. */
@@ -38,11 +39,13 @@ int state_fix_add(struct state *s, const struct state_fix *f, int64_t *id, int64
 int state_fix_stop(struct state *s, int64_t id, bool *done, struct err *e);
 
 /* ---- for the validator ------------------------------------------------------------------------------------------------------------ */
-/* Is there any order that is not stopped? One look at an index. */
+/* Was there ever any order? One look, so that nobody pays who never orders. */
 int state_fix_any(struct state *s, bool *any, struct err *e);
-/* The orders for this instance that were not yet applied to it, oldest first, up to limit; study_uid as it stands in its file. The caller compares the AE
- * title of the FIX_AE ones, which are given whatever their match is. ERR_LIMIT: there are more. */
+/* The orders for this instance, oldest first, up to limit; study_uid as it stands in its file. Whenever it is judged again everything is done anew to what
+ * the sender sent, so those that were done before are among them, stopped or not. ERR_LIMIT: there are more. Costs the orders for its id, its study, and
+ * for any AE title. */
 int state_fix_find(struct state *s, const struct state_instance *claim, const char *study_uid, struct state_fix *out, size_t limit, size_t *count,
                    struct err *e);
+/* state_validated() records them with the verdict: struct state_validation, fixes. */
 
 #endif

@@ -56,6 +56,7 @@ static const struct {
     {"acceptances", "SELECT rule, at_ms, who, reason FROM acceptance WHERE instance = ?1 ORDER BY at_ms LIMIT ?2"},
     {"fixes_of", "SELECT f.id, a.at_ms AS applied_ms, f.who, f.reason, f.actions FROM fix_applied a JOIN fix_rule f ON f.id = a.fix WHERE a.instance = ?1 "
                  "ORDER BY f.id LIMIT ?2"},
+    {"changes", "SELECT at_ms, path, vr, action, who, old_value, new_value FROM change WHERE instance = ?1 ORDER BY id DESC LIMIT ?2"},
     {"fix_rules", "SELECT id, kind, match, actions, reason, who, at_ms, (SELECT count(*) FROM fix_applied a WHERE a.fix = fix_rule.id) AS applied_to, "
                   "stopped_ms, stopped_by FROM fix_rule ORDER BY stopped_ms IS NOT NULL, id DESC LIMIT ?2"},
     {"instances_of_study", "SELECT id, state, sop_instance_uid, error_code, batch, image_set_id FROM instance WHERE study_uid = ?1 "

@@ -94,7 +94,7 @@ CREATE TABLE fix_rule (
   since_ms INTEGER NOT NULL, -- of an AE title: what was received before stays as it is
   stopped_ms INTEGER, stopped_by TEXT) STRICT; -- of one instance: when it was applied
 CREATE INDEX fix_rule_active ON fix_rule (kind, match) WHERE stopped_ms IS NULL;
--- Which of them became part of which instance: each does once.
+-- Which of them became part of which instance: done anew whenever it is judged again.
 CREATE TABLE fix_applied (
   instance TEXT NOT NULL, fix INTEGER NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (instance, fix)) STRICT, WITHOUT ROWID;
 

@@ -164,6 +164,7 @@ struct state_changed { /* a changed file */
     size_t count;
     size_t total; /* with those that had no room in changes */
 };
+struct state_fix; /* an ordered correction: quarantine.h */
 struct state_validation {
     const struct state_instance *claim;
     struct state_identity identity;
@@ -177,6 +178,8 @@ struct state_validation {
     char compared_with[STATE_ID_SIZE]; /* the twin of the same size and CRC32C whose bytes the caller compared, or "" */
     const struct state_changed *changed; /* the file is in its place already (spool_change_switch()); recorded if the verdict is VERDICT_VALIDATED,
                                           * otherwise the caller undoes it. NULL: it is as the sender sent it */
+    const struct state_fix *fixes; /* the orders that are done to its file with this verdict; of a refusal with ERR_DICOM_EDIT: that could not be done */
+    size_t fix_count;
     bool content_differs;              /* the bytes are different although CRC32C agrees */
     bool urgent;                       /* or was received as such: uploaded and imported before others; its batch closes soon */
     enum state_verdict verdict; /* out */

@@ -17,7 +17,9 @@ static const char remedy_reused[] =
     "compare both; to let this content go on too: storescpctl retry ID --accept, or set same_uid_other_content = newer";
 static const char remedy_older[] = "compare both; to let this older version go on too, after the newer one: storescpctl retry ID --accept";
 static const char remedy_died[] = "keep the file and report it; after an update of the programs: storescpctl retry ID";
-static const char remedy_refused[] = "the sender must correct and send it again; after a change of rules: storescpctl retry ID";
+static const char remedy_refused[] = "have the sender correct it and send it again; or correct it here: storescpctl quarantine fix ID, or send it on as it is: "
+                                     "storescpctl quarantine release ID; after a change of rules: storescpctl retry ID";
+static const char remedy_edit[] = "end the order (storescpctl quarantine rules) or change the setting coerce, then: storescpctl retry ID";
 
 static const char older_waits[] = "another one with the same SOP Instance UID (0008,0018) was received before and is not judged yet; it goes first";
 
@@ -246,7 +248,7 @@ static int end_validation(struct state *s, struct state_validation *v, const str
     v->code = 0;
     int rc = write_identity(s, v, now, e);
     if (rc == 0 && v->refuse_code != 0) {
-        return quarantine(s, v, v->refuse_code, v->refuse_text, v->refuse_code == ERR_WORKER_DIED ? remedy_died : remedy_refused, now, e);
+        return quarantine(s, v, v->refuse_code, v->refuse_text, v->refuse_code == ERR_WORKER_DIED ? remedy_died : v->refuse_code == ERR_DICOM_EDIT ? remedy_edit : remedy_refused, now, e);
     }
     rc = rc ? rc : state_number(s, &accept, 0, e, "SELECT accept_other_content FROM instance WHERE id = ?1", "t", c->r.id);
     int found = rc ? rc : state_find_twin(s, c, &twin, &same, e);
@@ -288,6 +290,7 @@ int state_validated(struct state *s, struct state_validation *v, size_t count, c
         rc = end_validation(s, &v[i], v, limits, now, e);
         if (rc == 0 && (v[i].code != 0 || v[i].verdict != VERDICT_AGAIN)) {
             rc = state_findings_write(s, v[i].claim, v[i].findings, v[i].finding_count, now, e);
+            rc = rc ? rc : state_fix_done(s, &v[i], now, e);
         }
         if (rc == ERR_FENCED) {
             v[i].fenced = true;

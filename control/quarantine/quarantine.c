@@ -5,6 +5,7 @@
  * Files and rows as in act.c: the file goes back to obj/ (or to dropped/) first, the row follows; a crash between leaves a file that the next press of
  * the same command finds, and that a validator which starts puts back.
  */
+#include "common/runtime/rule_list.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
 #include "common/state/quarantine.h"
@@ -13,7 +14,7 @@
 
 #include <time.h>
 
-enum { LIST_LIMIT = 50, REASONS_MAX = 100, STUDY_MAX = TABLE_ROWS_MAX };
+enum { LIST_LIMIT = 50, REASONS_MAX = 100, STUDY_MAX = TABLE_ROWS_MAX, ROWS_OF_ONE = 100 };
 
 /* ---- list -------------------------------------------------------------------------------------------------------------------- */
 
@@ -161,8 +162,8 @@ int quarantine_each(struct request *q, struct state *s, int (*one)(void *ctx, st
     return rc;
 }
 
-/* Why nobody can accept it as it is; NULL: one can. */
-static const char *why_not(int code)
+/* Why nobody can accept it as it is; NULL: one can. What a rule says that cannot be changed is not accepted either: buffer gets its words. */
+static const char *why_not(struct state *s, const char *id, int code, char *buffer, size_t size)
 {
     static const struct {
         int code;
@@ -171,17 +172,25 @@ static const char *why_not(int code)
         {ERR_SPOOL_MISSING, "its file is lost: have it sent again"},
         {ERR_SPOOL_DAMAGED, "its file is not what was received: have it sent again"},
         {ERR_WORKER_DIED, "no validator survived reading it; after an update of the programs: `storescpctl retry`"},
-        {ERR_DICOM_UNREADABLE, "its data set cannot be read: have it sent again"},
-        {ERR_DICOM_TRUNCATED, "its data set is cut: have it sent again"},
-        {ERR_DICOM_LIMIT, "its data set is no image: `storescpctl quarantine drop` gives it up"},
-        {ERR_DICOM_MISSING, "what is missing says which image it is: `storescpctl quarantine fix`, or have it sent again"},
     };
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
         if (reasons[i].code == code) {
             return reasons[i].why;
         }
     }
-    return NULL;
+    struct table t = {0};
+    const char *why = NULL;
+    (void)table_load(&t, s, "findings", id, ROWS_OF_ONE, NULL);
+    for (size_t i = 0; !why && i < t.rows; i++) {
+        const char *severity = table_get(&t, i, "severity");
+        const struct rule *rule = rule_named(table_get(&t, i, "rule"));
+        if (severity && rule && strcmp(severity, "reject") == 0 && rule->severity == RULE_ALWAYS) {
+            (void)snprintf(buffer, size, "%s; %s, or `storescpctl quarantine fix`", rule->means, rule->remedy);
+            why = buffer;
+        }
+    }
+    table_clear(&t);
+    return why;
 }
 
 struct decision {
@@ -192,7 +201,8 @@ struct decision {
 static int release_one(void *ctx, struct state *s, const char *id, const char *code, bool *did, struct err *e)
 {
     struct decision *d = ctx;
-    const char *why = why_not(err_code_of(code));
+    char buffer[400];
+    const char *why = why_not(s, id, err_code_of(code), buffer, sizeof buffer);
     if (why) {
         d->refused++;
         (void)complain("%s cannot be sent on (%s): %s", id, code, why);
@@ -252,29 +262,32 @@ int command_quarantine(struct request *q)
     static const struct {
         const char *name;
         int (*run)(struct request *q);
-        bool wants_one; /* an id, or --study */
+        bool wants_one; /* an id, or --study, or --all-of */
         int options;
     } parts[] = {
         {"list", list, false, OPT_JSON | OPT_LIMIT | OPT_STUDY | OPT_FILTER},
         {"show", quarantine_show, true, OPT_JSON | OPT_HEADER | OPT_LIMIT},
         {"release", release, true, OPT_REASON | OPT_STUDY},
+        {"fix", quarantine_fix, true, OPT_REASON | OPT_STUDY | OPT_ALL_OF | OPT_EDIT | OPT_DRY_RUN},
         {"drop", drop, true, OPT_REASON | OPT_STUDY},
+        {"rules", quarantine_rules, false, OPT_JSON | OPT_LIMIT},
     };
     size_t i = 0;
     while (i < sizeof parts / sizeof parts[0] && strcmp(parts[i].name, q->args[0]) != 0) {
         i++;
     }
     if (i == sizeof parts / sizeof parts[0]) {
-        (void)complain("quarantine has no %.100s: list, show, release or drop; `storescpctl quarantine --help`", q->args[0]);
+        (void)complain("quarantine has no %.100s: list, show, release, fix, drop or rules; `storescpctl quarantine --help`", q->args[0]);
         return EXIT_USAGE;
     }
-    bool has_study = q->study && (parts[i].options & OPT_STUDY) != 0;
-    if ((q->used & ~parts[i].options) || (parts[i].wants_one ? (q->arg_count == 2) == has_study : q->arg_count != 1) || q->arg_count > 2) {
+    int meant = (q->arg_count == 2) + (q->study != NULL) + (q->all_of != NULL);
+    bool has_words = parts[i].wants_one ? meant == 1 && q->arg_count <= 2 : q->arg_count == 1 || parts[i].run == quarantine_rules;
+    if ((q->used & ~parts[i].options) || !has_words) {
         (void)complain("quarantine %s %s: see `storescpctl quarantine --help`", parts[i].name,
                        parts[i].wants_one ? "wants one instance id or one --study UID, and its own options" : "takes its own options only");
         return EXIT_USAGE;
     }
-    if (parts[i].wants_one && !has_study && !id_is_legal(q->args[1])) {
+    if (parts[i].wants_one && q->arg_count == 2 && !id_is_legal(q->args[1])) {
         return complain("%.200s is no instance id: `storescpctl quarantine list` shows them, `storescpctl show` finds one by its UID", q->args[1]);
     }
     return parts[i].run(q);

@@ -4,6 +4,7 @@
  * asks, never for a log. Read only.
  */
 #include "common/dicom/scan.h"
+#include "common/runtime/rule_list.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
 #include "control/control.h"
@@ -25,7 +26,7 @@ static const struct {
 };
 
 struct found { /* all that is known about it */
-    struct table one, twin, acceptances, corrections, history;
+    struct table one, twin, findings, acceptances, corrections, changes, history;
 };
 
 static int load(struct state *s, const char *id, struct found *f, struct err *e)
@@ -33,6 +34,8 @@ static int load(struct state *s, const char *id, struct found *f, struct err *e)
     int rc = table_load(&f->one, s, "instance", id, 1, e);
     const char *twin = table_get(&f->one, 0, "twin");
     rc = rc ? rc : twin ? table_load(&f->twin, s, "instance", twin, 1, e) : 0;
+    rc = rc ? rc : table_load(&f->findings, s, "findings", id, ROWS_MAX, e);
+    rc = rc ? rc : table_load(&f->changes, s, "changes", id, ROWS_MAX, e);
     rc = rc ? rc : table_load(&f->acceptances, s, "acceptances", id, ROWS_MAX, e);
     rc = rc ? rc : table_load(&f->corrections, s, "fixes_of", id, ROWS_MAX, e);
     return rc ? rc : table_load(&f->history, s, "history", id, ROWS_MAX, e);
@@ -42,6 +45,8 @@ static void clear(struct found *f)
 {
     table_clear(&f->one);
     table_clear(&f->twin);
+    table_clear(&f->findings);
+    table_clear(&f->changes);
     table_clear(&f->acceptances);
     table_clear(&f->corrections);
     table_clear(&f->history);
@@ -170,6 +175,26 @@ static int show_header(const struct request *q, const char *id, json_t *all)
     return rc == 0 || err_class_of(rc) == ERR_CLASS_REFUSE ? EXIT_FINE : EXIT_PROBLEM;
 }
 
+/* Every rule that it breaks, with the remedy. */
+static void say_findings(const struct found *f)
+{
+    char clean[400];
+    char line[900];
+    for (size_t i = 0; i < f->findings.rows; i++) {
+        const char *name = table_get(&f->findings, i, "rule");
+        const struct rule *rule = name ? rule_named(name) : NULL;
+        size_t used = (size_t)snprintf(line, sizeof line, "Rule %s", text_printable(name, clean, sizeof clean));
+        used += (size_t)snprintf(line + used, sizeof line - used, " (%s", text_printable(table_get(&f->findings, i, "severity"), clean, sizeof clean));
+        const char *tag = table_get(&f->findings, i, "tag");
+        used += (size_t)snprintf(line + used, sizeof line - used, "%s%s)", tag && tag[0] ? ", " : "", tag ? tag : "");
+        used += (size_t)snprintf(line + used, sizeof line - used, ": %s", text_printable(table_get(&f->findings, i, "text"), clean, sizeof clean));
+        if (rule && !strstr(clean, rule->remedy)) {
+            (void)snprintf(line + used, sizeof line - used, ". To do: %s", rule->remedy);
+        }
+        table_print_sentence(line, 0, stdout);
+    }
+}
+
 /* ---- the story ---------------------------------------------------------------------------------------------------------------------- */
 
 static void say(const char *title, const char *value)
@@ -222,6 +247,10 @@ static void say_decisions(const struct found *f)
                      text_printable(table_get(&f->corrections, i, "reason"), reason, sizeof reason));
         say("  what", table_get(&f->corrections, i, "actions"));
     }
+    if (f->changes.rows > 0) {
+        (void)puts("Changed elements:");
+        table_print(&f->changes, NULL, NULL, NULL, stdout);
+    }
 }
 
 static void say_all(const struct request *q, const struct found *f)
@@ -246,6 +275,7 @@ static void say_all(const struct request *q, const struct found *f)
     say("Note", table_get(&f->one, 0, "warning"));
     say("Sender", table_get(&f->one, 0, "calling_ae"));
     say("Study", table_get(&f->one, 0, "study_uid"));
+    say_findings(f);
     say_twin(f);
     say_decisions(f);
     find_file(q->home, id, false, path);
@@ -265,9 +295,9 @@ static int say_json(const struct request *q, const struct found *f)
     find_file(q->home, q->args[1], false, path);
     find_file(q->home, q->args[1], true, original);
     int code = header ? show_header(q, q->args[1], header) : EXIT_FINE;
-    json_t *answer = json_pack("{s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:o?}", "instance", table_json_row(&f->one, 0), "twin",
+    json_t *answer = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?, s:o?}", "instance", table_json_row(&f->one, 0), "twin",
                                f->twin.rows ? table_json_row(&f->twin, 0) : json_null(), "acceptances", table_json(&f->acceptances), "corrections",
-                               table_json(&f->corrections), "history", table_json(&f->history), "file", path[0] ? path : NULL, "original",
+                               table_json(&f->corrections), "findings", table_json(&f->findings), "changes", table_json(&f->changes), "history", table_json(&f->history), "file", path[0] ? path : NULL, "original",
                                original[0] ? original : NULL, "header", header);
     bool is_written = answer && json_dumpf(answer, stdout, JSON_INDENT(2)) == 0;
     (void)putchar('\n');
