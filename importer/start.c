@@ -8,6 +8,7 @@
  * that the client token protects. Whether a job is ours is decided by its input URI, which only this batch has.
  */
 #include "common/aws/medical_imaging.h"
+#include "common/aws/s3/s3.h"
 #include "common/aws/s3/s3_key.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
@@ -141,15 +142,42 @@ static void no_token(struct importer *m, const struct state_batch *b, int64_t wa
 
 /* ---- a closed batch ---------------------------------------------------------------------------------------------------------------- */
 
-/* The prefix below which its instances were put: from a key, so that a change of s3_prefix meanwhile does no harm. */
+/* The bucket and the prefix in which its instances were put: what was decided with their keys, so that a change of dicom_bucket or s3_prefix meanwhile does no
+ * harm. */
 static int input_uri(struct importer *m, const struct state_batch *b, char *out, size_t size, struct err *e)
 {
     size_t length = s3_key_folder(b->s3_key, b->id);
     if (length == 0) {
         return err_set(e, ERR_ARGUMENT, 0, "key %s of batch %s does not lie in the batch's folder", b->s3_key, b->id);
     }
-    int n = snprintf(out, size, "s3://%s/%.*s", config_text(m->config, CFG_DICOM_BUCKET), (int)length, b->s3_key);
+    int n = snprintf(out, size, "s3://%s/%.*s", b->bucket[0] ? b->bucket : config_text(m->config, CFG_DICOM_BUCKET), (int)length, b->s3_key);
     return n < 0 || (size_t)n >= size ? err_set(e, ERR_CONFIG, 0, "bucket and prefix are longer than 1,024 characters: shorten s3_prefix") : 0;
+}
+
+static int first_key(void *ctx, const char *key, int64_t bytes)
+{
+    (void)ctx;
+    (void)key;
+    (void)bytes;
+    return 1;
+}
+
+/* dicom_bucket was changed after these were uploaded: is the old one still there? If not, this batch waits, and no other. */
+static int old_bucket(struct importer *m, const struct state_batch *b, const char *input, struct err *e)
+{
+    const char *now = config_text(m->config, CFG_DICOM_BUCKET);
+    struct err why = {0};
+    char bucket[STATE_BUCKET_SIZE];
+    char folder[1025];
+    if (!b->bucket[0] || strcmp(b->bucket, now) == 0 || s3_uri_split(input, bucket, sizeof bucket, folder, sizeof folder) != 0) {
+        return 0;
+    }
+    int rc = s3_list(m->aws, bucket, folder, first_key, NULL, &why);
+    return rc == ERR_AWS_NOT_FOUND || rc == ERR_AWS_REGION
+               ? err_set(e, ERR_AWS_CONFLICT, 0, "its %lld images lie in bucket %s, which was dicom_bucket when they were uploaded (now %s) and cannot be used any more "
+                         "(%.200s): bring it back, or have them uploaded again: storescpctl move %s OTHER_DESTINATION", (long long)b->uploaded_count, b->bucket,
+                         now, why.text, b->destination)
+               : 0; /* in doubt HealthImaging has the word */
 }
 
 static void start_closed(struct importer *m, struct state_batch *b)
@@ -160,6 +188,7 @@ static void start_closed(struct importer *m, struct state_batch *b)
     int64_t wait_ms = 0;
     int rc = input_uri(m, b, input, sizeof input, &e);
     (void)snprintf(output, sizeof output, "s3://%s/%s/%s/", config_output_bucket(m->config), config_text(m->config, CFG_OUTPUT_PREFIX), b->id);
+    rc = rc ? rc : old_bucket(m, b, input, &e);
     if (rc == 0 && b->uploaded_count != b->instance_count) { /* some have left it; their objects may be there all the same */
         rc = importer_clear_prefix(m, b, input, &e);
     }

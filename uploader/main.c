@@ -50,15 +50,14 @@ static int check_settings(const struct config *c, struct err *e)
     return config_check_destinations(c, check_destination, e);
 }
 
-static int make_key(void *ctx, const struct state_instance *claim, const char *batch_key, char key[STATE_KEY_SIZE], struct err *e)
+static int make_key(void *ctx, const struct state_instance *claim, const struct state_place *of_batch, struct state_place *out, struct err *e)
 {
     const struct uploader *m = ctx;
     const struct config *c = config_destination_named(m->worker.config, claim->destination);
     if (!c || (claim->batch[0] != '\0') != (config_destination_kind(c) == KIND_HEALTHIMAGING)) {
-        key[0] = '\0'; /* it will be refitted (upload.c) */
-        return 0;
+        return 0; /* it will be refitted (upload.c) */
     }
-    return keys_make(c, claim, batch_key, key, e);
+    return keys_make(c, claim, of_batch, out, e);
 }
 
 static const struct worker_kind kind = {STAGE_UPLOADER, "importer", SECRETS_CLOUD, "Puts validated instances into S3", check_settings};

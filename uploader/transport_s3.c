@@ -1,5 +1,5 @@
 /*
- * transport_s3 - one PutObject, or a multipart upload for a large file; the end is 'uploaded', without a batch 'stored'. The key was decided when the
+ * transport_s3 - one PutObject, or a multipart upload for a large file; the end is 'uploaded', without a batch 'stored'. Bucket and key were decided when the
  * instance was claimed for the first time (keys.h).
  */
 #include "common/runtime/log.h"
@@ -35,6 +35,12 @@ static void on_part(void *ctx)
     }
 }
 
+/* The one that was decided with its key, whatever the settings say by now. */
+static const char *bucket_of(const struct item *item)
+{
+    return item->claim.bucket[0] ? item->claim.bucket : NULL;
+}
+
 static int begin_parts(struct upload *u, struct item *item, const struct s3_put *put, struct err *e)
 {
     char upload_id[STATE_UPLOAD_ID_SIZE];
@@ -52,7 +58,7 @@ static int begin(struct upload *u, struct item *item, struct err *e)
 {
     const struct state_received *r = &item->claim.r;
     const char *key = item->claim.s3_key;
-    struct s3_put put = {.bucket = NULL, .key = key, .fd = item->fd, .bytes = r->file_bytes, .crc32c = r->file_crc32c,
+    struct s3_put put = {.bucket = bucket_of(item), .key = key, .fd = item->fd, .bytes = r->file_bytes, .crc32c = r->file_crc32c,
                          .is_only_ours = strstr(key, r->id) != NULL};
     bool in_parts = r->file_bytes > config_int(u->config, CFG_MULTIPART_ABOVE_MB) << 20;
     return in_parts ? begin_parts(u, item, &put, e) : s3_put_begin(u->aws, &put, on_end, item, e);
@@ -63,7 +69,7 @@ static int look(struct upload *u, struct item *item, struct err *why)
 {
     struct s3_head head;
     struct err e = {0};
-    int rc = s3_head(u->aws, NULL, item->claim.s3_key, &head, &e);
+    int rc = s3_head(u->aws, bucket_of(item), item->claim.s3_key, &head, &e);
     if (rc == ERR_AWS_NOT_FOUND || rc == ERR_AWS_DENIED) { /* who may only put learns nothing here; the importer looks as well */
         return 0;
     }
@@ -83,7 +89,8 @@ static void evidence(const struct upload *u, const struct item *item, struct sta
 {
     (void)snprintf(out->etag, sizeof out->etag, "%s", item->result.etag);
     if (!item->claim.batch[0]) {
-        (void)snprintf(out->location, sizeof out->location, "s3://%s/%s", config_text(u->config, CFG_DICOM_BUCKET), item->claim.s3_key);
+        (void)snprintf(out->location, sizeof out->location, "s3://%s/%s",
+                       item->claim.bucket[0] ? item->claim.bucket : config_text(u->config, CFG_DICOM_BUCKET), item->claim.s3_key);
     }
 }
 
@@ -106,7 +113,10 @@ void upload_abort_leftover(struct upload *u)
     if (rc != 0 || !found) {
         return;
     }
-    rc = s3_multipart_abort(u->aws, NULL, m.s3_key, m.upload_id, &e);
+    rc = s3_multipart_abort(u->aws, m.bucket[0] ? m.bucket : NULL, m.s3_key, m.upload_id, &e);
+    if (rc == ERR_AWS_NOT_FOUND && strcmp(m.bucket, config_text(u->config, CFG_DICOM_BUCKET)) != 0) {
+        rc = 0; /* an older bucket that is gone, and its uploads with it */
+    }
     if (rc == 0) {
         log_info("multipart_aborted", "instance=%s reason=\"nobody will go on with it\"", m.instance);
         u->leftovers_at_ms = 0;

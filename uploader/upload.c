@@ -83,13 +83,18 @@ static void enqueue(struct upload *u, const struct state_instance *claim)
     u->queued_bytes += claim->r.file_bytes;
 }
 
+static struct state_batch_limits batch_limits(const struct upload *u)
+{
+    return (struct state_batch_limits){.max_count = (int)config_int(u->config, CFG_BATCH_MAX_COUNT),
+                                       .max_bytes = config_int(u->config, CFG_BATCH_MAX_MB) * 1000000};
+}
+
 /* A batch is what becomes an import job: the settings may say by now that the destination imports, or that it does not. Such claims are given back as they
  * must be; the others are kept. */
 static size_t keep_fitting(struct upload *u, struct state_instance *claims, size_t count)
 {
     bool with_batch = config_destination_kind(u->config) == KIND_HEALTHIMAGING;
-    const struct state_batch_limits limits = {.max_count = (int)config_int(u->config, CFG_BATCH_MAX_COUNT),
-                                              .max_bytes = config_int(u->config, CFG_BATCH_MAX_MB) * 1000000};
+    const struct state_batch_limits limits = batch_limits(u);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
         struct err e = {0};
@@ -302,6 +307,29 @@ static bool goes_beside(struct upload *u, struct item *item, const struct err *w
     return true;
 }
 
+/* Bucket and key were decided together, and dicom_bucket names another bucket by now. What the old one refuses goes to the new one; what it still takes stays
+ * there. False: it is about the bucket of the settings, or no refusal. */
+static bool leaves_bucket(struct upload *u, struct item *item, const struct err *why)
+{
+    const struct state_batch_limits limits = batch_limits(u);
+    const char *now = config_text(u->config, CFG_DICOM_BUCKET);
+    const char *old = item->claim.bucket;
+    struct err told = {0};
+    struct err e = {0};
+    if (!old[0] || strcmp(old, now) == 0 || (why->code != ERR_AWS_NOT_FOUND && why->code != ERR_AWS_DENIED && why->code != ERR_AWS_REGION)) {
+        return false;
+    }
+    (void)err_set(&told, why->code, 0, "bucket %s, decided before dicom_bucket was changed, cannot be used any more (%.300s); it goes to %s", old, why->text, now);
+    log_warning("bucket_left", "instance=%s batch=%s bucket=%s code=%s reason=\"%s\"", item->claim.r.id, item->claim.batch, old, err_name(why->code), told.text);
+    int rc = state_bucket_left(u->state, &item->claim, &limits, &told, &e);
+    if (rc != 0 && rc != ERR_FENCED) {
+        log_error("key_not_recorded", "instance=%s reason=\"%s\"", item->claim.r.id, e.text);
+        give_back(u, &item->claim, 1);
+    }
+    u->look_at_ms = 0;
+    return true;
+}
+
 /* The one place that says what an error does to an instance. true: it is uploaded all the same. */
 static bool end_of(struct upload *u, struct item *item)
 {
@@ -312,6 +340,9 @@ static bool end_of(struct upload *u, struct item *item)
         code = examine(u, item, &why);
     }
     if (code == ERR_AWS_OTHER_OBJECT && goes_beside(u, item, &why)) {
+        return false;
+    }
+    if (leaves_bucket(u, item, &why)) {
         return false;
     }
     if (u->transport->judge) {

@@ -72,7 +72,7 @@ int state_assign_batch(struct state *s, const char *id, const char *study_uid, i
                        "tii", batch, bytes, now_ms);
     }
     if (rc == 0) {
-        rc = state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = NULL, etag = NULL WHERE id = ?1", "tt", id, batch);
+        rc = state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = NULL, bucket = NULL, etag = NULL WHERE id = ?1", "tt", id, batch);
     }
     return rc ? rc : state_urge_batch(s, id, batch, e);
 }
@@ -227,7 +227,8 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
                       " (SELECT s3_key FROM instance WHERE batch = ?1 AND s3_key IS NOT NULL LIMIT 1),"
                       " (SELECT count(*) FROM batch INDEXED BY batch_job WHERE state IN ('starting', 'running')),"
                       " (SELECT count(*) FROM instance INDEXED BY instance_batch WHERE batch = ?1 AND state = 'uploaded'),"
-                      " (SELECT held_left FROM batch WHERE id = ?1), hinted_ms "
+                      " (SELECT held_left FROM batch WHERE id = ?1), hinted_ms,"
+                      " (SELECT bucket FROM instance WHERE batch = ?1 AND s3_key IS NOT NULL LIMIT 1) "
                       "FROM (SELECT ?1 AS id) LEFT JOIN import_job ON batch = id",
                       e);
     if (!q || state_bind(q, "t", out->id) != 0) {
@@ -252,6 +253,7 @@ static int read_claim(struct state *s, sqlite3_stmt *q, struct state_batch *out,
         out->uploaded_count = sqlite3_column_int64(q, 14);
         out->held_left = sqlite3_column_int64(q, 15);
         out->hinted_ms = sqlite3_column_int64(q, 16);
+        state_column(q, 17, out->bucket, sizeof out->bucket);
     }
     int rc = step == SQLITE_ROW ? 0 : state_sql_error(s, e, "read a batch");
     (void)sqlite3_reset(q);

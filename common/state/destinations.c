@@ -12,7 +12,7 @@ enum { CHUNK = 200 };
 
 int state_leave_batch(struct state *s, const char *id, struct err *e)
 {
-    return state_run(s, NULL, e, "UPDATE instance SET batch = NULL, s3_key = NULL, etag = NULL WHERE id = ?1", "t", id);
+    return state_run(s, NULL, e, "UPDATE instance SET batch = NULL, s3_key = NULL, bucket = NULL, etag = NULL WHERE id = ?1", "t", id);
 }
 
 int state_destination_note(struct state *s, const char *name, int64_t now_ms, struct err *e)

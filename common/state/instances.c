@@ -111,7 +111,7 @@ int state_instance_known(struct state *s, const char *id, bool *releasable, stru
 #define CLAIM_AS_CHANGED                                                                                               \
     " RETURNING id, association, sop_class_uid, coalesce(change_sop_instance_uid, sop_instance_uid), transfer_syntax_uid, calling_ae, called_ae, peer,"   \
     " coalesce(change_bytes, file_bytes), data_bytes, coalesce(change_crc32c, file_crc32c), data_crc32c, received_ms, token, attempts,"   \
-    " coalesce(change_study_uid, study_uid), coalesce(change_series_uid, series_uid), batch, s3_key, sha256, deaths, destination, modality"
+    " coalesce(change_study_uid, study_uid), coalesce(change_series_uid, series_uid), batch, s3_key, sha256, deaths, destination, modality, bucket"
 
 /* One statement for each stage, the state as a literal: only then SQLite uses the partial index of that state. */
 static const char claim_received[] =
@@ -153,6 +153,7 @@ void state_read_claim(sqlite3_stmt *q, struct state_instance *i)
     i->deaths = sqlite3_column_int(q, 20);
     state_column(q, 21, i->destination, sizeof i->destination);
     state_column(q, 22, i->modality, sizeof i->modality);
+    state_column(q, 23, i->bucket, sizeof i->bucket);
 }
 
 /* destination NULL: the validator's */
@@ -318,8 +319,8 @@ int state_uploaded(struct state *s, struct state_uploaded *u, size_t count, stru
                            "UPDATE instance SET s3_key = ?2, etag = ?3, sha256 = ?4, location = ?5, warning = CASE WHEN ?6 IS NULL THEN warning "
                            "WHEN warning IS NULL THEN ?6 ELSE warning || '; ' || ?6 END WHERE id = ?1",
                            "teeeee", c->r.id, c->s3_key, u[i].etag, u[i].sha256, u[i].location, u[i].warning);
-            rc = rc ? rc : state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1 AND destination = ?2 AND instance = ?3", "ttt", c->s3_key, c->destination,
-                                     c->r.id);
+            rc = rc ? rc : state_run(s, NULL, e, "DELETE FROM multipart WHERE s3_key = ?1 AND bucket = ?4 AND destination = ?2 AND instance = ?3", "tttt", c->s3_key,
+                                     c->destination, c->r.id, c->bucket);
         } else if (rc == ERR_FENCED) {
             log_warning("upload_fenced", "instance=%s reason=\"another worker has it; the key is the same, nothing to do\"",
                         c->r.id);

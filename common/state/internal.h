@@ -40,7 +40,7 @@ struct state {
 /* The columns that state_read_claim() reads, in its order. */
 #define STATE_CLAIM_COLUMNS                                                                                            \
     "id, association, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae, called_ae, peer, file_bytes,"  \
-    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination, modality"
+    " data_bytes, file_crc32c, data_crc32c, received_ms, token, attempts, study_uid, series_uid, batch, s3_key, sha256, deaths, destination, modality, bucket"
 void state_read_claim(sqlite3_stmt *q, struct state_instance *i);
 
 /* What a batch's client token is made of: derived, so that a repeated start is the same start. */

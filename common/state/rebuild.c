@@ -179,13 +179,13 @@ static int insert_instance(struct state *s, const struct state_rebuilt_instance 
     int rc = state_run(s, NULL, e,
                        "INSERT INTO instance (id, state, calling_ae, called_ae, sop_class_uid, sop_instance_uid, transfer_syntax_uid,"
                        " study_uid, series_uid, modality, accession_number, patient_id, study_date, study_id, series_number, instance_number, file_bytes, data_bytes, file_crc32c,"
-                       " data_crc32c, batch, s3_key, etag, received_ms, changed_ms, released_ms, destination) "
+                       " data_crc32c, batch, s3_key, etag, received_ms, changed_ms, released_ms, destination, bucket) "
                        "VALUES (?1, 'uploaded', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?23, ?24, ?25, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,"
-                       " CASE ?22 WHEN 0 THEN ?21 END, (SELECT destination FROM batch WHERE batch.id = ?17))",
-                       "teetttteeeeeiiiitteiiieee", r->id, r->calling_ae, r->called_ae, r->sop_class_uid, r->sop_instance_uid,
+                       " CASE ?22 WHEN 0 THEN ?21 END, (SELECT destination FROM batch WHERE batch.id = ?17), ?26)",
+                       "teetttteeeeeiiiitteiiieeee", r->id, r->calling_ae, r->called_ae, r->sop_class_uid, r->sop_instance_uid,
                        r->transfer_syntax_uid, d->study_uid, d->series_uid, d->modality, d->accession_number, d->patient_id, d->study_date,
                        r->file_bytes, r->data_bytes, (int64_t)r->file_crc32c, (int64_t)r->data_crc32c, n->i.batch, n->i.s3_key, n->etag,
-                       r->received_ms, now, (int64_t)n->has_spool, d->study_id, d->series_number, d->instance_number);
+                       r->received_ms, now, (int64_t)n->has_spool, d->study_id, d->series_number, d->instance_number, n->i.bucket);
     rc = rc || !n->is_changed ? rc : state_change_record(s, r->id, &n->changed, now, e);
     return rc != 0 ? rc
                    : state_run(s, NULL, e,
@@ -220,8 +220,8 @@ int state_rebuild_instance(struct state *s, const struct state_rebuilt_instance 
         is_younger = is_younger && !is_ambiguous;
         *place = is_ambiguous ? PLACE_AMBIGUOUS : is_younger ? PLACE_MOVED : PLACE_OLDER;
         if (is_younger) {
-            rc = state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = ?3, etag = ifnull(?4, etag) WHERE id = ?1 AND state = 'uploaded'", "ttte",
-                           n->i.r.id, n->i.batch, n->i.s3_key, n->etag);
+            rc = state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = ?3, etag = ifnull(?4, etag), bucket = ?5 WHERE id = ?1 AND state = 'uploaded'", "tttee",
+                           n->i.r.id, n->i.batch, n->i.s3_key, n->etag, n->i.bucket);
         }
         if (rc == 0) {
             rc = state_run(s, NULL, e, "INSERT INTO event (at_ms, instance, batch, who, note) VALUES (?1, ?2, ?3, 'rebuild', ?4)", "ittt", now,

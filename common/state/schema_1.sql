@@ -46,7 +46,7 @@ CREATE TABLE instance (
   wait_until_ms INTEGER, -- until then its sender waits for the import
   urgent INTEGER NOT NULL DEFAULT 0, -- its batch does not wait for others
   batch TEXT, -- NULL of a validated one: its destination imports nothing
-  s3_key TEXT, etag TEXT, location TEXT,
+  s3_key TEXT, bucket TEXT, etag TEXT, location TEXT, -- key and bucket are decided together
   job_id TEXT, image_set_id TEXT, image_set_version INTEGER, is_primary INTEGER,
   received_ms INTEGER NOT NULL, validated_ms INTEGER, uploaded_ms INTEGER, importing_ms INTEGER, ended_ms INTEGER,
   changed_ms INTEGER NOT NULL, released_ms INTEGER,
@@ -133,8 +133,8 @@ CREATE INDEX completeness_short ON completeness (news_ms, missing, named) WHERE 
 
 -- Multipart uploads that S3 keeps open for us: written before the first part, gone when S3 has the object or has forgotten the upload.
 CREATE TABLE multipart (
-  s3_key TEXT NOT NULL, destination TEXT NOT NULL, instance TEXT NOT NULL, batch TEXT, upload_id TEXT NOT NULL, began_ms INTEGER NOT NULL,
-  next_attempt_ms INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (s3_key, destination, instance)) STRICT;
+  s3_key TEXT NOT NULL, bucket TEXT NOT NULL DEFAULT '', destination TEXT NOT NULL, instance TEXT NOT NULL, batch TEXT, upload_id TEXT NOT NULL, began_ms INTEGER NOT NULL,
+  next_attempt_ms INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (s3_key, bucket, destination, instance)) STRICT;
 
 -- Every destination that an image or batch ever had: storescp.conf may have lost it meanwhile.
 CREATE TABLE destination (name TEXT PRIMARY KEY, first_ms INTEGER NOT NULL DEFAULT 0) STRICT;

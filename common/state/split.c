@@ -59,7 +59,7 @@ int state_split_take(struct state *s, const struct state_batch *b, struct state_
     split->in_piece++;
     rc = rc ? rc : state_run(s, NULL, e, "UPDATE batch SET instance_count = instance_count + 1, bytes = bytes + ?2, last_added_ms = ?3 WHERE id = ?1", "tii",
                              split->piece, bytes, now);
-    return rc ? rc : state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = NULL, etag = NULL WHERE id = ?1", "tt", id, split->piece);
+    return rc ? rc : state_run(s, NULL, e, "UPDATE instance SET batch = ?2, s3_key = NULL, bucket = NULL, etag = NULL WHERE id = ?1", "tt", id, split->piece);
 }
 
 int state_split_end(struct state *s, const struct state_batch *b, int64_t now, struct err *e)

@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STATE_ID_SIZE = 27, STATE_UID_SIZE = 72, STATE_WORKER_SIZE = 64, STATE_CLAIM_MAX = 256, STATE_DESTINATION_SIZE = 33, STATE_KEY_SIZE = 1025 };
+enum { STATE_ID_SIZE = 27, STATE_UID_SIZE = 72, STATE_WORKER_SIZE = 64, STATE_CLAIM_MAX = 256, STATE_DESTINATION_SIZE = 33, STATE_KEY_SIZE = 1025,
+       STATE_BUCKET_SIZE = 64 };
 #define STATE_DESTINATION_DEFAULT "default"
 
 /* stages of work: what a worker claims */
@@ -96,6 +97,7 @@ struct state_instance {
     char modality[20];
     char batch[STATE_ID_SIZE]; /* "" of a validated one: its destination imports nothing */
     char s3_key[STATE_KEY_SIZE]; /* "" until an uploader has claimed it: state_make_keys() */
+    char bucket[STATE_BUCKET_SIZE]; /* decided with the key; "": it has no key */
     char sha256[65];
     char destination[STATE_DESTINATION_SIZE]; /* the validator decides it: before it looks for a twin */
 };
@@ -191,13 +193,20 @@ struct state_validation {
  * compares those too). Another validator may have committed a twin since the comparison; then the verdict is VERDICT_AGAIN. */
 int state_validated(struct state *s, struct state_validation *v, size_t count, const struct state_batch_limits *limits,
                     struct err *e);
-/* Intent before effect: the key under which an instance will be put is decided once, in the commit that claims it for the first upload, by make(), and
- * stays what it is until the instance goes to another batch. batch_key: the key of another instance of its batch, "" if there is none yet: all of a batch
- * lie in one folder. make() only computes; "": it needs none; an error of it undoes the claim. state_claim() for the uploader calls it. */
-typedef int (*state_key_maker)(void *ctx, const struct state_instance *claim, const char *batch_key, char key[STATE_KEY_SIZE], struct err *e);
+/* Where in S3 something lies; both "": nowhere. */
+struct state_place {
+    char bucket[STATE_BUCKET_SIZE], key[STATE_KEY_SIZE];
+};
+/* Intent before effect: bucket and key under which an instance will be put are decided once, in the commit that claims it for the first upload, by make(),
+ * and stay what they are until the instance goes to another batch, however the settings change. of_batch: the place of another instance of its batch, empty
+ * if there is none yet: all of a batch lie in one folder of one bucket. make() only computes; an empty place: it needs none; an error of it undoes the claim. state_claim() for the uploader calls it. */
+typedef int (*state_key_maker)(void *ctx, const struct state_instance *claim, const struct state_place *of_batch, struct state_place *out, struct err *e);
 void state_make_keys(struct state *s, state_key_maker make, void *ctx);
 /* Another object lies under the key of this claim: it goes under that one instead, due at once; ends the claim. Not an attempt. */
 int state_key_changed(struct state *s, const struct state_instance *claim, const char *key, const struct err *why, struct err *e);
+/* The bucket that was decided for this claim takes nothing any more (why), and the settings name another one by now: the instance leaves its batch, which
+ * takes nothing else, for the study's next one, and its place is decided anew. Ends the claim, due at once. Not an attempt. ERR_FENCED. */
+int state_bucket_left(struct state *s, const struct state_instance *claim, const struct state_batch_limits *limits, const struct err *why, struct err *e);
 struct state_uploaded {
     const struct state_instance *claim; /* its s3_key is where the object is */
     char etag[80], sha256[65];
@@ -216,7 +225,7 @@ int state_multipart_find(struct state *s, const struct state_instance *claim, ch
  * forgets it in its own commit. */
 int state_multipart_keep(struct state *s, const struct state_instance *claim, const char *upload_id, struct err *e);
 struct state_multipart {
-    char s3_key[STATE_KEY_SIZE], destination[STATE_DESTINATION_SIZE], instance[STATE_ID_SIZE], upload_id[STATE_UPLOAD_ID_SIZE];
+    char s3_key[STATE_KEY_SIZE], bucket[STATE_BUCKET_SIZE], destination[STATE_DESTINATION_SIZE], instance[STATE_ID_SIZE], upload_id[STATE_UPLOAD_ID_SIZE];
 };
 /* One at that destination that nobody will go on with: its instance is failed, dropped, in another batch, elsewhere, or uploaded under another key.
  * Costs the uploads that are open. */
@@ -254,6 +263,7 @@ struct state_batch {
     int64_t instance_count, bytes;
     int64_t uploaded_count; /* instances that are 'uploaded' in it now; fewer than instance_count: some have left it */
     char s3_key[STATE_KEY_SIZE]; /* of one instance of it: shows under which prefix they were put */
+    char bucket[STATE_BUCKET_SIZE]; /* in which they were put, whatever the settings say by now */
     int64_t held_left; /* held ones that left it after they were uploaded: it must not start before their objects are gone */
     int64_t jobs_count; /* batches that are starting or running now, of all importers */
     /* of its import job; empty while CLOSED */
@@ -421,7 +431,7 @@ struct state_rebuilt_batch {
 int state_rebuild_batch(struct state *s, const struct state_rebuilt_batch *b, struct err *e);
 
 struct state_rebuilt_instance {
-    struct state_instance i; /* r, batch, s3_key are used; the destination is the batch's */
+    struct state_instance i; /* r, batch, s3_key, bucket are used; the destination is the batch's */
     bool is_changed;              /* its file was changed by rules and what the sender sent is there: i.r is that. Its audit is lost */
     struct state_changed changed;
     struct state_identity identity;

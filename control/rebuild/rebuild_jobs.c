@@ -194,6 +194,7 @@ static int take_mentioned(struct reading *g, const char *s3_key, const char *id,
     }
     (void)snprintf(one.i.batch, sizeof one.i.batch, "%s", g->job->batch);
     (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s", s3_key);
+    (void)snprintf(one.i.bucket, sizeof one.i.bucket, "%s", config_text(r->place, CFG_DICOM_BUCKET));
     rc = rc == 0 ? rebuild_batch(r, g->job->batch, one.identity.study_uid, r->place, e) : rc;
     rc = rc == 0 ? state_rebuild_instance(r->state, &one, &place, e) : rc;
     if (rc == 0 && file && file->is_quarantined) {

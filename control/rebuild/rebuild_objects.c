@@ -214,6 +214,7 @@ static int take_object(struct worker *w, const struct item *item, struct err *e)
     memset(&one, 0, sizeof one);
     (void)key_parts(item->key, r->prefix, one.i.batch, id); /* the listing has seen that it is one of ours */
     (void)snprintf(one.i.s3_key, sizeof one.i.s3_key, "%s", item->key);
+    (void)snprintf(one.i.bucket, sizeof one.i.bucket, "%s", config_text(r->place, CFG_DICOM_BUCKET));
     (void)pthread_mutex_lock(&w->pool->lock);
     int known = state_rebuild_knows(r->state, id, one.i.batch, e);
     r->instances += known == 1;

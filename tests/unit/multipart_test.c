@@ -239,6 +239,45 @@ static void given_up_test(void **in)
     assert_int_equal(leftover(f, &m), strcmp(batch, claim.batch) != 0);
 }
 
+/* The settings name another bucket, and the one that was decided refuses: another batch, another place, and the upload is aborted where it was begun. */
+static void bucket_left_test(void **in)
+{
+    struct fixture *f = *in;
+    struct state_instance claim;
+    struct state_instance next;
+    struct state_multipart m;
+    size_t count = 0;
+    struct err e = {0};
+    struct err why = {.code = ERR_AWS_NOT_FOUND, .text = "no such bucket"};
+    const struct state_batch_limits limits = {.max_count = 100, .max_bytes = 1000000};
+    claim_one(f, "1.2.3", &claim);
+    assert_string_equal(claim.bucket, "bucket");
+    assert_int_equal(state_multipart_keep(f->uploader, &claim, "id", &e), 0);
+    struct state_instance old = claim;
+    old.token--;
+    assert_int_equal(state_bucket_left(f->uploader, &old, &limits, &why, &e), ERR_FENCED);
+    assert_false(leftover(f, &m));
+    assert_int_equal(state_bucket_left(f->uploader, &claim, &limits, &why, &e), 0);
+    assert_true(leftover(f, &m));
+    assert_string_equal(m.bucket, "bucket");
+    assert_int_equal(state_claim(f->uploader, STAGE_UPLOADER, &next, 1, &count, &e), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(next.r.id, claim.r.id);
+    assert_string_not_equal(next.batch, claim.batch); /* whatever else was uploaded in that one has another bucket */
+    assert_string_not_equal(next.s3_key, claim.s3_key);
+    assert_int_equal(next.attempts, 0);
+    /* one of the same key in another bucket is another one */
+    (void)snprintf(next.bucket, sizeof next.bucket, "new");
+    (void)snprintf(next.s3_key, sizeof next.s3_key, "%s", claim.s3_key);
+    char id[STATE_UPLOAD_ID_SIZE] = "x";
+    assert_int_equal(state_multipart_find(f->uploader, &next, id, &e), 0);
+    assert_string_equal(id, "");
+    assert_int_equal(state_multipart_keep(f->uploader, &next, "other", &e), 0);
+    assert_int_equal(state_multipart_aborted(f->uploader, &m, 0, &e), 0);
+    assert_int_equal(state_multipart_find(f->uploader, &next, id, &e), 0);
+    assert_string_equal(id, "other");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +288,7 @@ int main(void)
         cmocka_unit_test(list_test),
         cmocka_unit_test_setup_teardown(kept_until_uploaded_test, set_up, tear_down),
         cmocka_unit_test_setup_teardown(given_up_test, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bucket_left_test, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("multipart", tests, NULL, NULL);
 }

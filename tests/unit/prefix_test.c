@@ -335,6 +335,36 @@ static void a_late_one_does_not_hold_up_its_study(void **in)
     assert_int_equal(number(w, "SELECT count(*) FROM event WHERE code = 'LATE'"), 2);
 }
 
+/* dicom_bucket is another one by now: the job is for the bucket that was decided with the keys. One that is gone holds up its own batch only. */
+static void the_bucket_that_was_decided(void **in)
+{
+    struct world *w = *in;
+    struct state_instance claim;
+    struct err e = {0};
+    char id[STATE_ID_SIZE];
+    int closed = 0;
+    receive(w->f, "1.2.3.9", 9, id);
+    assert_int_equal(validate_one(w->f, id), VERDICT_VALIDATED);
+    upload_one(w->f, &claim);
+    run_sql(w, "UPDATE instance SET bucket = 'older'");
+    assert_int_equal(state_batches_close(w->m.state, -1000, 600000, &closed, &e), 0);
+    assert_int_equal(closed, 1);
+    cloud.other_bucket = "older";
+    cloud.other_rc = ERR_AWS_NOT_FOUND;
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.start_calls, 0);
+    assert_true(gate_is_open(&w->m.start, clock_mono_ms()));
+    assert_int_equal(number(w, "SELECT count(*) FROM batch WHERE state = 'closed' AND error_code = 'AWS_CONFLICT' AND error_text LIKE '%lie in bucket older, "
+                               "which was dicom_bucket%cannot be used any more%storescpctl move default %'"), 1);
+    assert_int_equal(number(w, "SELECT sum(attempts + import_attempts) FROM instance"), 0);
+    cloud.other_rc = ERR_AWS_DENIED; /* we may not look: HealthImaging may */
+    later(w);
+    assert_true(start_next(&w->m));
+    assert_int_equal(cloud.start_calls, 1);
+    assert_int_equal(cloud.other_looks, 2);
+    assert_int_equal(number(w, "SELECT count(*) FROM import_job j JOIN instance i USING (batch) WHERE inputS3Uri = 's3://older/p/' || i.batch || '/'"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_look_that_fails, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_whole_batch_is_not_looked_at, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_late_one_does_not_hold_up_its_study, world_up, world_down),
+        cmocka_unit_test_setup_teardown(the_bucket_that_was_decided, world_up, world_down),
         cmocka_unit_test_setup_teardown(a_batch_with_a_held_one_is_not_claimed, world_up, world_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

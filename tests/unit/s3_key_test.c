@@ -126,25 +126,31 @@ static void beside_and_folder(void **unused)
     assert_int_equal(s3_key_folder("p/" BATCH "/x", ""), 0);
 }
 
-/* A batch whose first key was decided keeps its folder when s3_prefix changes. */
+/* A batch whose first key was decided keeps its bucket and folder when dicom_bucket and s3_prefix change. */
 static void one_folder_for_a_batch(void **unused)
 {
     (void)unused;
     char home[] = "/tmp/s3_key_test.XXXXXX";
-    char key[STATE_KEY_SIZE];
+    struct state_place place;
+    const struct state_place none = {"", ""};
+    const struct state_place before = {"images-2025", "before/it/" BATCH "/01m8ab1fpxbqeza7dq3cy3kwz0.dcm"};
     struct config *config = NULL;
     struct err e = {0};
     struct state_instance claim;
     assert_non_null(mkdtemp(home));
+    assert_int_equal(setenv("DICOM_BUCKET", "images-2026", 1), 0);
     assert_int_equal(config_load(&config, home, &e), 0);
+    assert_int_equal(unsetenv("DICOM_BUCKET"), 0);
     assert_int_equal(s3_key_settings(config, &e), 0);
     memset(&claim, 0, sizeof claim);
     (void)snprintf(claim.batch, sizeof claim.batch, "%s", BATCH);
     (void)snprintf(claim.r.id, sizeof claim.r.id, "%s", ID);
-    assert_int_equal(keys_make(config, &claim, "", key, &e), 0);
-    assert_string_equal(key, "storescp/" BATCH "/" ID ".dcm");
-    assert_int_equal(keys_make(config, &claim, "before/it/" BATCH "/01m8ab1fpxbqeza7dq3cy3kwz0.dcm", key, &e), 0);
-    assert_string_equal(key, "before/it/" BATCH "/" ID ".dcm");
+    assert_int_equal(keys_make(config, &claim, &none, &place, &e), 0);
+    assert_string_equal(place.key, "storescp/" BATCH "/" ID ".dcm");
+    assert_string_equal(place.bucket, "images-2026");
+    assert_int_equal(keys_make(config, &claim, &before, &place, &e), 0);
+    assert_string_equal(place.key, "before/it/" BATCH "/" ID ".dcm");
+    assert_string_equal(place.bucket, "images-2025");
     config_free(&config);
     /* without batches the preset is another one */
     assert_int_equal(setenv("STORESCP_DESTINATION_KIND", "s3", 1), 0);
@@ -153,8 +159,9 @@ static void one_folder_for_a_batch(void **unused)
     assert_int_equal(s3_key_settings(config, &e), 0);
     claim.batch[0] = '\0';
     (void)snprintf(claim.study_uid, sizeof claim.study_uid, "1.2.3");
-    assert_int_equal(keys_make(config, &claim, "", key, &e), 0);
-    assert_string_equal(key, "storescp/1.2.3/" ID ".dcm");
+    assert_int_equal(keys_make(config, &claim, &none, &place, &e), 0);
+    assert_string_equal(place.key, "storescp/1.2.3/" ID ".dcm");
+    assert_string_equal(place.bucket, "");
     config_free(&config);
     assert_int_equal(rmdir(home), 0);
 }

@@ -20,10 +20,11 @@ struct fixture {
     struct state *validator, *uploader, *importer;
 };
 
-static inline int fixture_key(void *ctx, const struct state_instance *claim, const char *batch_key, char key[STATE_KEY_SIZE], struct err *e)
+static inline int fixture_key(void *ctx, const struct state_instance *claim, const struct state_place *of_batch, struct state_place *out, struct err *e)
 {
-    (void)ctx, (void)batch_key, (void)e;
-    (void)snprintf(key, STATE_KEY_SIZE, "p/%s/%s.dcm", claim->batch, claim->r.id);
+    (void)ctx, (void)of_batch, (void)e;
+    (void)snprintf(out->bucket, sizeof out->bucket, "bucket");
+    (void)snprintf(out->key, sizeof out->key, "p/%s/%s.dcm", claim->batch, claim->r.id);
     return 0;
 }
 
