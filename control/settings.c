@@ -1,4 +1,5 @@
 /* settings - `config`: every setting, its effective value, where that comes from, and what is wrong in words. */
+#include "common/aws/client.h"
 #include "common/aws/dicomweb/stow.h"
 #include "common/aws/listeners.h"
 #include "common/aws/medical_imaging.h"
@@ -9,10 +10,28 @@
 
 #include <jansson.h>
 
-static const char *shown(const struct config *c, enum config_key key)
+#include <string.h>
+
+enum { SHOWN_SIZE = 1100 };
+
+/* The value as it may be shown, in buffer or as it is. Of the webhook's URL the path may be its key (as many chat services have it). */
+static const char *shown(enum config_key key, const char *value, char buffer[SHOWN_SIZE])
 {
-    const char *value = config_text(c, key);
-    return config_describe(key)->type == CONFIG_SECRET && value[0] ? "********" : value;
+    if (config_describe(key)->type == CONFIG_SECRET && value[0]) {
+        return "********";
+    }
+    const char *host = key == CFG_EVENTS_WEBHOOK_URL ? strstr(value, "://") : NULL;
+    if (!host) {
+        return key == CFG_EVENTS_WEBHOOK_URL && value[0] ? "********" : value;
+    }
+    host += 3;
+    const char *user = host + strcspn(host, "/?#");
+    size_t length = (size_t)(user - value);
+    if (memchr(host, '@', (size_t)(user - host))) {
+        return "********";
+    }
+    (void)snprintf(buffer, SHOWN_SIZE, "%.*s%s", (int)length, value, user[0] && strcmp(user, "/") != 0 ? "/********" : user);
+    return buffer;
 }
 
 static json_t *sections_json(const struct config *c)
@@ -25,9 +44,9 @@ static json_t *sections_json(const struct config *c)
             const char *value;
             const char *origin;
             if (config_section_sets(section, (enum config_key)k, &value, &origin)) {
-                bool is_secret = config_describe((enum config_key)k)->type == CONFIG_SECRET;
+                char buffer[SHOWN_SIZE];
                 json_t *one = json_pack("{s:s, s:s?, s:s}", "name", config_describe((enum config_key)k)->name, "value",
-                                        is_secret ? "********" : value, "origin", origin);
+                                        shown((enum config_key)k, value, buffer), "origin", origin);
                 (void)json_array_append_new(set, one ? one : json_object());
             }
         }
@@ -47,7 +66,8 @@ static void print_sections(const struct config *c)
             const char *origin;
             if (config_section_sets(section, (enum config_key)k, &value, &origin)) {
                 const struct config_setting *s = config_describe((enum config_key)k);
-                (void)printf("%s = %s   # %s\n", s->name, s->type == CONFIG_SECRET ? "********" : value, origin);
+                char buffer[SHOWN_SIZE];
+                (void)printf("%s = %s   # %s\n", s->name, shown((enum config_key)k, value, buffer), origin);
             }
         }
     }
@@ -104,8 +124,8 @@ static int site_check(const struct config *d, struct err *e)
 /* What the uploader and the importer will say at their start. */
 static void destination_look_at(const struct config *d, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
 {
-    static int (*const of_s3[])(const struct config *, struct err *) = {s3_key_settings, s3_options_check, ahi_settings_check, site_check};
-    static int (*const of_dicomweb[])(const struct config *, struct err *) = {stow_check_settings, site_check};
+    static int (*const of_s3[])(const struct config *, struct err *) = {aws_client_check, s3_key_settings, s3_options_check, ahi_settings_check, site_check};
+    static int (*const of_dicomweb[])(const struct config *, struct err *) = {aws_client_check, stow_check_settings, site_check};
     char words[CONFIG_DESTINATION_SIZE + 20];
     bool is_web = config_destination_kind(d) == KIND_DICOMWEB;
     for (size_t i = 0; i < (is_web ? sizeof of_dicomweb : sizeof of_s3) / sizeof of_s3[0]; i++) {
@@ -169,7 +189,8 @@ static int print_json(const struct request *q)
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
         enum config_key key = (enum config_key)i;
         const struct config_setting *s = config_describe(key);
-        json_t *one = json_pack("{s:s, s:s?, s:s?, s:s, s:s?}", "name", s->name, "value", shown(q->config, key), "origin",
+        char buffer[SHOWN_SIZE];
+        json_t *one = json_pack("{s:s, s:s?, s:s?, s:s, s:s?}", "name", s->name, "value", shown(key, config_text(q->config, key), buffer), "origin",
                                 config_origin(q->config, key), "unit", s->unit, "help", s->help);
         (void)json_array_append_new(all, one ? one : json_object());
     }
@@ -213,7 +234,8 @@ int command_config(struct request *q)
         if (is_default != (i >= CONFIG_COUNT)) {
             continue;
         }
-        (void)printf("%-*s = %s%s%s%s   # %s; %s\n", (int)widest, s->name, shown(q->config, key),
+        char buffer[SHOWN_SIZE];
+        (void)printf("%-*s = %s%s%s%s   # %s; %s\n", (int)widest, s->name, shown(key, config_text(q->config, key), buffer),
                      s->type == CONFIG_INT ? " (" : "", s->type == CONFIG_INT ? s->unit : "", s->type == CONFIG_INT ? ")" : "",
                      config_origin(q->config, key), s->help);
     }

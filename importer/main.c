@@ -139,7 +139,8 @@ static int check_destination(const struct config *c, struct err *e)
     if (!config_text(c, CFG_DATA_ACCESS_ROLE_ARN)[0]) {
         return err_set(e, ERR_CONFIG, 0, "data_access_role_arn is not set: set it in storescp.conf or in DATA_ACCESS_ROLE_ARN to the role that HealthImaging takes");
     }
-    int rc = ahi_settings_check(c, e);
+    int rc = aws_client_check(c, e);
+    rc = rc ? rc : ahi_settings_check(c, e);
     return rc ? rc : s3_options_read(c, &options, e);
 }
 

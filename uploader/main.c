@@ -35,14 +35,18 @@ static void draining(void *ctx)
 static int check_destination(const struct config *c, struct err *e)
 {
     struct s3_options options;
+    int rc = aws_client_check(c, e); /* again when the client is opened; but a reload with wrong ones must not get that far */
+    if (rc != 0) {
+        return rc;
+    }
     if (config_destination_kind(c) == KIND_DICOMWEB) {
         return stow_check_settings(c, e);
     }
     if (!config_text(c, CFG_DICOM_BUCKET)[0]) {
         return err_set(e, ERR_CONFIG, 0, "dicom_bucket is not set: name the S3 bucket for the images in storescp.conf (or DICOM_BUCKET)");
     }
-    int rc = s3_key_settings(c, e);
-    return rc ? rc : s3_options_read(c, &options, e); /* again when the client is opened; but a reload with wrong ones must not get that far */
+    rc = s3_key_settings(c, e);
+    return rc ? rc : s3_options_read(c, &options, e);
 }
 
 static int check_settings(const struct config *c, struct err *e)

@@ -65,7 +65,7 @@ int aws_client_open_beside(struct aws_client **out, const struct config *config,
                                  .stall_s = (long)config_int(config, CFG_AWS_STALL_S)};
     char certificate[2][STOW_PATH_MAX];
     stow_certificate(config, &limits, certificate);
-    int rc = c->hash_buffer ? 0 : err_set(e, ERR_MEMORY, 0, "AWS client");
+    int rc = c->hash_buffer ? aws_client_check(config, e) : err_set(e, ERR_MEMORY, 0, "AWS client");
     rc = rc ? rc : aws_site_choose(config, &c->site, e);
     rc = rc ? rc : stow_endpoint(config, &c->site.endpoints[AWS_DICOM_MEDICAL_IMAGING], e);
     rc = rc ? rc : s3_options_read(config, &c->s3, e);

@@ -25,6 +25,8 @@ struct aws_client;
 /* Reads region, endpoints, credentials, CA bundle, max_pool_connections and time limits from the settings (borrowed: must
  * outlive the client). ERR_CONFIG names the setting that is missing or wrong; nothing goes over the network yet. That there are no
  * credentials (yet) is no error here: the first request says ERR_AWS_CREDENTIALS, and it heals when they come. */
+/* What opening a client would stop over, with the setting, its line and what to do: half a key pair, a ca_bundle that cannot be read. ERR_CONFIG. */
+int aws_client_check(const struct config *config, struct err *e);
 int aws_client_open(struct aws_client **out, const struct config *config, struct err *e);
 /* The same beside another client: they share connections and waiting. other NULL: as aws_client_open(). */
 int aws_client_open_beside(struct aws_client **out, const struct config *config, struct aws_client *other, struct err *e);

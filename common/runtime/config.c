@@ -79,12 +79,18 @@ void config_set(struct config *c, size_t key, struct value *out, const char *tex
         }
     } else {
         size_t length = strlen(text);
+        char word[AE_TITLE_MAX];
         if (s->unit[0] && strchr(s->unit, '|') && !is_choice(s->unit, text)) {
             config_complain(c, "%s (%s): \"%.100s\" is none of %s", s->name, origin, text, s->unit);
             return;
         }
         if ((long long)length < s->minimum || (long long)length > s->maximum) {
             config_complain(c, "%s (%s): %zu characters, must be %lld to %lld", s->name, origin, length, s->minimum, s->maximum);
+            return;
+        }
+        const char *title = key == CFG_FOR_CALLING_AE || key == CFG_FOR_CALLED_AE ? config_long_title(text, word) : NULL;
+        if (title) {
+            config_complain(c, "%s (%s): \"%.40s\" fits nobody: AE titles have up to 16 characters; shorten it, or use * as at their senders", s->name, origin, title);
             return;
         }
         struct err why = {0};
@@ -133,7 +139,7 @@ static int on_setting(void *ctx, const struct ini_line *line)
     for (size_t i = 0; i < CONFIG_COUNT; i++) {
         if (strcasecmp(settings[i].name, line->name) == 0 || (settings[i].alias[0] && strcmp(settings[i].alias, line->name) == 0)) {
             if (config_section_rules(line->section)) {
-                config_set_in_section(c, line->section, i, line->value, origin);
+                config_set_in_section(c, line, i, line->value, origin);
             } else {
                 set_for_all(c, i, line->value, origin);
             }

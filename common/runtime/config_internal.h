@@ -3,6 +3,7 @@
 #define STORESCP_RUNTIME_CONFIG_INTERNAL_H
 
 #include "common/runtime/config.h"
+#include "common/runtime/ini_file.h"
 
 enum { PROBLEMS_MAX = 64, SECTIONS_MAX = 1000, DESTINATIONS_MAX = CONFIG_DESTINATION_LIMIT - 1 /* without `default` */, SECTION_NAME_MAX = 128, AE_TITLE_MAX = 64 };
 
@@ -21,6 +22,7 @@ struct section_value {
 struct config_section {
     char name[SECTION_NAME_MAX], pattern[AE_TITLE_MAX]; /* "ae CT*", "CT*"; "destination MR", "MR" */
     bool is_destination;
+    int line, twin_line; /* where it begins; where it was seen to begin again */
     struct section_value *values;
     struct config_section *next;
 };
@@ -44,7 +46,9 @@ void config_set(struct config *c, size_t key, struct value *out, const char *tex
 /* Does this section hold settings of its own (rules for AE titles, a destination), and not just group? */
 bool config_section_rules(const char *name);
 /* One setting of such a section. */
-void config_set_in_section(struct config *c, const char *name, size_t key, const char *text, const char *origin);
+void config_set_in_section(struct config *c, const struct ini_line *line, size_t key, const char *text, const char *origin);
+/* The first pattern of a list that no AE title can fit (PS3.5 VR AE: up to 16 characters), in word; NULL: there is none. */
+const char *config_long_title(const char *list, char word[AE_TITLE_MAX]);
 void config_sections_free(struct config *c);
 /* Wipes and frees a value's text, which may be a secret; NULL is fine. */
 void config_wipe(char **text);

@@ -1,6 +1,8 @@
 /* config_sections - [ae PATTERN] and [destination NAME] of storescp.conf: what they set. See config.h; destinations go on in config_destinations.c. */
 #include "common/runtime/config_internal.h"
 
+#include "common/runtime/list.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,13 +36,33 @@ bool config_section_rules(const char *name)
     return pattern_of(name, &is_destination) != NULL;
 }
 
+/* '*' may stand for nothing. */
+static bool fits_no_title(const char *pattern)
+{
+    size_t most = 0;
+    for (; *pattern; pattern++) {
+        most += *pattern != '*';
+    }
+    return most > 16;
+}
+
+const char *config_long_title(const char *list, char word[AE_TITLE_MAX])
+{
+    while (list_next(&list, word, AE_TITLE_MAX)) {
+        if (fits_no_title(word)) {
+            return word;
+        }
+    }
+    return NULL;
+}
+
 /* Is the name of a new section legal? */
 static bool is_legal(struct config *c, const char *name, const char *pattern, bool is_destination, const char *origin)
 {
     size_t length = strlen(pattern);
     size_t destinations = 0;
     if (!is_destination) {
-        if (strlen(name) >= SECTION_NAME_MAX || length >= AE_TITLE_MAX || length == 0) {
+        if (strlen(name) >= SECTION_NAME_MAX || length >= AE_TITLE_MAX || length == 0 || fits_no_title(pattern)) {
             config_complain(c, "%s: [%.60s] needs one AE title or a pattern of it, up to 16 characters", origin, name);
             return false;
         }
@@ -69,13 +91,14 @@ static bool is_legal(struct config *c, const char *name, const char *pattern, bo
     return true;
 }
 
-/* The section of this name, made when it is new; NULL when there are too many or the name is wrong. */
-static struct config_section *section_named(struct config *c, const char *name, const char *origin)
+/* The section of a line, made when it is new; NULL when there are too many or the name is wrong. */
+static struct config_section *section_of(struct config *c, const struct ini_line *line, const char *origin)
 {
+    const char *name = line->section;
     bool is_destination = false;
     const char *pattern = pattern_of(name, &is_destination);
     struct config_section **at = &c->sections;
-    while (*at && (is_destination ? !(*at)->is_destination || strcmp((*at)->pattern, pattern) != 0 : strcmp((*at)->name, name) != 0)) {
+    while (*at && ((*at)->is_destination != is_destination || strcmp((*at)->pattern, pattern) != 0)) {
         at = &(*at)->next;
     }
     if (!*at) {
@@ -87,9 +110,15 @@ static struct config_section *section_named(struct config *c, const char *name, 
             return NULL;
         }
         c->section_count++;
+        (*at)->line = line->section_number;
         (*at)->is_destination = is_destination;
         (void)snprintf((*at)->name, sizeof (*at)->name, "%s", name);
         (void)snprintf((*at)->pattern, sizeof (*at)->pattern, "%s", pattern);
+    }
+    if ((*at)->line != line->section_number && (*at)->twin_line != line->section_number) {
+        (*at)->twin_line = line->section_number;
+        config_complain(c, "storescp.conf line %d: [%s] stands in line %d already: put its settings there, or give this one another name", line->section_number,
+                        (*at)->name, (*at)->line);
     }
     return *at;
 }
@@ -108,16 +137,16 @@ static struct value *section_value(struct config_section *section, enum config_k
     return v ? &v->value : NULL;
 }
 
-void config_set_in_section(struct config *c, const char *name, size_t key, const char *text, const char *origin)
+void config_set_in_section(struct config *c, const struct ini_line *line, size_t key, const char *text, const char *origin)
 {
     bool is_destination = false;
-    (void)pattern_of(name, &is_destination);
+    (void)pattern_of(line->section, &is_destination);
     if (!(is_destination ? config_is_per_destination : config_is_per_ae)((enum config_key)key)) {
         config_complain(c, "%s: %s cannot be set for single %s; move it in front of the sections", origin, config_describe((enum config_key)key)->name,
                         is_destination ? "destinations" : "AE titles");
         return;
     }
-    struct config_section *section = section_named(c, name, origin);
+    struct config_section *section = section_of(c, line, origin);
     struct value *value = section ? section_value(section, (enum config_key)key) : NULL;
     if (value) {
         config_set(c, key, value, text, origin);

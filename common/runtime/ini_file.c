@@ -78,6 +78,7 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
 {
     char section[SECTION_MAX] = "";
     int bad = 0;
+    int section_number = 0;
     bool too_long = false;
     bool has_zero = false;
     int rc = 0;
@@ -92,7 +93,7 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
         return err_set(e, ERR_MEMORY, 0, "%s cannot be read", path);
     }
     for (int number = 1; rc == 0 && read_bytes(line, file, &has_zero); number++) {
-        struct ini_line out = {.number = number};
+        struct ini_line out = {.number = number, .section_number = section_number};
         size_t length = strlen(line);
         if (has_zero) { /* a disk that was full or died leaves such files; half a line is no setting */
             bad = bad ? bad : number;
@@ -113,6 +114,8 @@ int ini_file_read(const char *path, int (*each)(void *ctx, const struct ini_line
             bad = bad ? bad : number;
         } else if (found > 0) {
             rc = each(ctx, &out);
+        } else if (text[strspn(text, " \t")] == '[') {
+            section_number = number;
         }
     }
     if (rc == 0 && ferror(file)) {

@@ -16,6 +16,7 @@
 struct ini_line {
     const char *section, *name, *value; /* "" as section before the first; valid during the call */
     int number;                         /* from 1 */
+    int section_number;                 /* of the section's own line; 0 before the first */
     bool nested;                        /* the line is indented */
 };
 

@@ -24,6 +24,7 @@ WRONG = [  # (setting, value, what the sentence says besides name and line, the 
     ('endpoint_url_sqs', 'queues', 'https://', 'importer'),
     ('dicom_bucket', 'images/ct', '3 to 63', 'uploader'),
     ('output_prefix', '../results', 'single slashes', 'uploader'),
+    ('ca_bundle', '/nowhere/ca.pem', 'cannot be read', 'uploader'),
     ('s3_key_template', '{prefix}/{patient}.dcm', 'no variable', 'uploader')]
 
 
@@ -57,7 +58,26 @@ def test(build):
         it.sections = {'destination pacs': {'for_modality': 'US', 'destination_kind': 'dicomweb', 'dicomweb_url': 'pacs.example'}}
         it.configure()
         told(it, 'dicomweb_url', 'pacs.example', 'https://', 'uploader')
-        say(f'ok: {len(WRONG) + 1} wrong settings')
+        it.sections = {'destination pacs': {'for_calling_ae': 'CT1, A_TITLE_OF_SEVENTEEN*', 'destination_kind': 's3'}}
+        it.configure()
+        told(it, 'for_calling_ae', 'A_TITLE_OF_SEVENTEEN', 'fits nobody: AE titles have up to 16 characters', 'uploader')
+        for sections, words in (({'destination pacs': {'for_modality': 'US', 'destination_kind': 's3'}, 'destination  pacs': {'dicom_bucket': 'other-images'}},
+                                 f'storescp.conf line {len(good) + 4}: [destination pacs] stands in line {len(good) + 1} already'),
+                                ({'ae A_TITLE_OF_SEVENTEEN': {'maximum_object_mb': 5}}, 'needs one AE title or a pattern of it, up to 16 characters')):
+            it.sections = sections
+            it.configure()
+            done = subprocess.run([it.program('storescpctl'), '--home', it.home, 'config'], capture_output=True, text=True, timeout=20, env=clean_environment())
+            check(done.returncode == 1 and words in done.stderr and words in stage_says(it, 'uploader'), f'{sections}: config says {done.stderr}')
+        it.sections = {}
+        it.settings = dict(good, aws_secret_access_key='')
+        it.configure()
+        told(it, 'aws_access_key_id', 'half a pair', 'aws_secret_access_key is not set', 'uploader')
+        it.settings = dict(good, events_webhook_url='https://chat.example/hooks/T0KEN')
+        it.configure()
+        for words in ((), ('--json',)):
+            shown = it.ctl('config', *words)
+            check('https://chat.example' in shown and 'T0KEN' not in shown, 'of the URL of the webhook only scheme and host are shown')
+        say(f'ok: {len(WRONG) + 5} wrong settings')
 
 
 main(test)

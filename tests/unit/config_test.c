@@ -288,7 +288,7 @@ static void wrong_destinations_are_named_by_their_line(void **in)
     struct err e = {0};
     static const char *const says[] = {"line 1) says who goes to one destination", "line 3: the destination `default`", "line 5: [destination a b] needs a name",
                                        "line 7: scp_port cannot be set for single destinations", "line 11: there is a [destination x] already",
-                                       "line 13): \"ftp\" is none of", "line 15: [destination] needs a name"};
+                                       "line 12: [destination x] stands in line 8 already", "line 13): \"ftp\" is none of", "line 15: [destination] needs a name"};
     assert_int_equal(load(f, "for_modality = CT\n[destination Default]\ns3_prefix = a\n[destination a b]\ns3_prefix = b\n[destination y]\nscp_port = 1\n"
                              "[destination x]\ns3_prefix = q\n[destination X]\ns3_prefix = c\n[destination x]\ndestination_kind = ftp\n[destination]\ns3_prefix = d\n",
                           &e), ERR_CONFIG);
