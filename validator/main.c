@@ -26,7 +26,7 @@ static void after_commit(struct validator *v, const struct state_validation *d)
     if (code == 0 && d->verdict == VERDICT_VALIDATED) {
         handoff_send(v->worker.handoff, d->claim->r.id, d->claim->r.file_bytes, d->claim->r.file_crc32c);
     } else if (code) {
-        (void)spool_quarantine(v->home, d->claim->r.id, &e);
+        v->is_move_left = spool_quarantine(v->home, d->claim->r.id, &e) != 0 || v->is_move_left;
     } else if (d->changed) {
         (void)spool_change_undo(v->home, d->claim->r.id, &e);
     }
@@ -232,8 +232,14 @@ int main(int argc, char **argv)
         if (worker_chores(&v.worker, "ready")) {
             release_files(&v);
             look_at_studies(&v);
+            if (v.is_move_left) {
+                finish_quarantine(&v);
+            }
         }
         worker_look_for_reload(&v.worker);
+    }
+    if (v.is_move_left) {
+        finish_quarantine(&v);
     }
     change_end(&v.changer);
     return worker_end(&v.worker, argv, v.broken);

@@ -48,12 +48,14 @@ void finish_quarantine(struct validator *v)
     static char ids[UNFINISHED_MAX][STATE_ID_SIZE];
     struct err e = {0};
     size_t count = 0;
+    v->is_move_left = false;
     if (state_quarantined_last(v->state, ids, UNFINISHED_MAX, &count, &e) != 0) {
         log_warning("quarantine_not_looked_at", "reason=\"%s\"", e.text);
     }
     for (size_t i = 0; i < count; i++) {
         int rc = spool_quarantine(v->home, ids[i], &e);
         if (rc != 0 && rc != ERR_NOT_FOUND) {
+            v->is_move_left = true;
             log_warning("file_not_quarantined", "instance=%s reason=\"%s\"", ids[i], e.text);
         }
     }

@@ -36,6 +36,7 @@ struct validator {
     struct fixed fixed[ROUND]; /* what was ordered about verdicts[i] */
     struct changer changer;
     struct changed_file changed[ROUND]; /* what element rules made of the files of verdicts[i] */
+    bool is_move_left; /* the file of a quarantined instance could not be moved: it is tried again */
     bool broken; /* claims of ours can neither be worked nor put back */
 };
 
@@ -50,7 +51,7 @@ void judge_over(struct validator *v);
 /* release.c */
 /* Spool files of imported and duplicate instances, and of what a person dropped. */
 void release_files(struct validator *v);
-/* Moves the files of instances that were quarantined by a validator that died before it could. */
+/* Moves the files of instances that were quarantined and whose validator could not, or died before it could. */
 void finish_quarantine(struct validator *v);
 
 #endif
