@@ -96,6 +96,16 @@ int64_t id_time_ms(const char *id)
     return ms;
 }
 
+void id_first_at(int64_t ms, char out[27])
+{
+    uint64_t now = ms > 0 ? (uint64_t)ms : 0;
+    memset(out, alphabet[0], 26);
+    out[26] = '\0';
+    for (int i = 9; i >= 0; i--, now >>= 5) {
+        out[i] = alphabet[now & 31];
+    }
+}
+
 int64_t backoff_ms(int attempt, int64_t base_ms, int64_t ceiling_ms, uint32_t random)
 {
     int64_t delay = base_ms > 0 ? base_ms : 1;

@@ -25,6 +25,8 @@ bool id_is_legal(const char *id);
 
 /* The time that an id tells; 0 for what is no id. */
 int64_t id_time_ms(const char *id);
+/* The lowest id of that millisecond: bounds of a range of ids. Negative counts as 0. */
+void id_first_at(int64_t ms, char out[27]);
 
 /* Jittered exponential backoff: a random time in [delay/2, delay], delay = min(base * 2^attempt, ceiling). Pure but for the random
  * number: random is any 32-bit value. */

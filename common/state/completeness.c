@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STUDIES_MAX = 32, SERIES_TOLD = 5, REASON_SIZE = 1000 };
+enum { STUDIES_MAX = 32, SERIES_TOLD = 5, REASON_SIZE = 1000, COUNTED_MAX = 16, ROWS_MAX = 100000, CLOCK_SLACK_MS = 600000 };
 
 struct look {
     char study_uid[STATE_UID_SIZE];
-    int64_t news_ms, here, by_numbers, by_commitments;
+    int64_t news_ms, here, by_numbers, by_commitments, by_associations;
     char reason[REASON_SIZE];
 };
 
@@ -119,6 +119,84 @@ static int look_at_commitments(struct state *s, struct look *l, struct err *e)
     return rc;
 }
 
+struct counted {
+    char association[STATE_ID_SIZE];
+    int64_t began_ms, ended_ms, stored;
+};
+
+/* The associations of the study that stored more than its images: they brought other studies, too, or rows are missing. */
+static int find_counted(struct state *s, const struct look *l, struct counted *out, int *count, struct err *e)
+{
+    int step = SQLITE_DONE;
+    sqlite3_stmt *q = state_prepare(s,
+                                    "WITH here AS MATERIALIZED (SELECT association, count(*) AS rows FROM instance INDEXED BY instance_study WHERE study_uid = ?1 GROUP BY 1)"
+                                    " SELECT a.id, a.began_ms, a.ended_ms, a.stored FROM here JOIN association a ON a.id = here.association"
+                                    " WHERE a.stored > here.rows AND a.ended_ms IS NOT NULL ORDER BY a.ended_ms DESC LIMIT ?2",
+                                    e);
+    *count = 0;
+    if (!q || state_bind(q, "ti", l->study_uid, (int64_t)COUNTED_MAX) != 0) {
+        return ERR_DATABASE;
+    }
+    while (*count < COUNTED_MAX && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        struct counted *c = &out[(*count)++];
+        state_column(q, 0, c->association, sizeof c->association);
+        c->began_ms = sqlite3_column_int64(q, 1);
+        c->ended_ms = sqlite3_column_int64(q, 2);
+        c->stored = sqlite3_column_int64(q, 3);
+    }
+    (void)sqlite3_reset(q);
+    return step == SQLITE_ROW || step == SQLITE_DONE ? 0 : state_sql_error(s, e, "look for the associations of a study");
+}
+
+/* Rows of an association lie between its first and last moment, as ids sort by time: no index on the column that every reception would pay for. What is
+ * too long to be counted so proves nothing. Of what is missing nobody knows the study: it counts for the one of which the association brought most. */
+static int count_rows(struct state *s, struct look *l, const struct counted *c, struct err *e)
+{
+    char first[STATE_ID_SIZE];
+    char last[STATE_ID_SIZE];
+    id_first_at(c->began_ms - CLOCK_SLACK_MS, first);
+    id_first_at(c->ended_ms + CLOCK_SLACK_MS, last);
+    sqlite3_stmt *q = state_prepare(s,
+                                    "WITH near AS MATERIALIZED (SELECT association, study_uid FROM instance WHERE id >= ?1 AND id < ?2 LIMIT ?3),"
+                                    " ours AS MATERIALIZED (SELECT study_uid FROM near WHERE association = ?4)"
+                                    " SELECT (SELECT count(*) FROM near), (SELECT count(*) FROM ours),"
+                                    " ?5 = (SELECT study_uid FROM ours WHERE study_uid IS NOT NULL GROUP BY study_uid ORDER BY count(*) DESC, study_uid LIMIT 1)",
+                                    e);
+    if (!q || state_bind(q, "ttitt", first, last, (int64_t)ROWS_MAX, c->association, l->study_uid) != 0) {
+        return ERR_DATABASE;
+    }
+    int step = sqlite3_step(q);
+    if (step == SQLITE_ROW && sqlite3_column_int64(q, 0) < ROWS_MAX && sqlite3_column_int(q, 2) && sqlite3_column_int64(q, 1) < c->stored) {
+        l->by_associations += c->stored - sqlite3_column_int64(q, 1);
+    }
+    int rc = step == SQLITE_ROW ? 0 : state_sql_error(s, e, "count what an association stored");
+    (void)sqlite3_reset(q);
+    return rc;
+}
+
+static int look_at_counts(struct state *s, struct look *l, struct err *e)
+{
+    struct counted counted[COUNTED_MAX];
+    int count = 0;
+    int rc = find_counted(s, l, counted, &count, e);
+    for (int i = 0; rc == 0 && i < count; i++) {
+        rc = count_rows(s, l, &counted[i], e);
+    }
+    if (rc == 0 && l->by_associations > 0) {
+        char line[200];
+        (void)snprintf(line, sizeof line, "its associations stored %lld of which there is no row: was the database lost or put back? storescpctl rebuild finds them in the spool",
+                       (long long)l->by_associations);
+        tell(l, line);
+    }
+    return rc;
+}
+
+static int64_t most_of(const struct look *l)
+{
+    int64_t most = l->by_numbers > l->by_commitments ? l->by_numbers : l->by_commitments;
+    return most > l->by_associations ? most : l->by_associations;
+}
+
 /* Only beside what is missing: what was refused may have come again, on that association or on a later one. */
 static int look_at_associations(struct state *s, struct look *l, struct err *e)
 {
@@ -155,6 +233,7 @@ static int look_at(struct state *s, struct look *l, struct err *e)
     int rc = state_number(s, &l->here, 0, e, "SELECT count(DISTINCT sop_instance_uid) FROM instance INDEXED BY instance_study WHERE study_uid = ?1", "t", l->study_uid);
     rc = rc ? rc : look_at_numbers(s, l, e);
     rc = rc ? rc : look_at_commitments(s, l, e);
+    rc = rc ? rc : look_at_counts(s, l, e);
     return rc || !l->reason[0] ? rc : look_at_associations(s, l, e);
 }
 
@@ -204,11 +283,11 @@ int state_completeness_look(struct state *s, int64_t quiet_ms, int limit, int *l
     if (rc != 0) {
         return rc;
     }
-    for (int i = 0; rc == 0 && i < count; i++) { /* the same image may be missing by its number and by a commitment */
+    for (int i = 0; rc == 0 && i < count; i++) { /* the same image may be missing in several ways */
         const struct look *l = &looks[i];
         rc = state_run(s, NULL, e,
                        "UPDATE completeness SET looked_ms = ?3, here = ?4, missing = ?5, named = ?6, reason = ?7 WHERE study_uid = ?1 AND news_ms = ?2 AND looked_ms IS NULL",
-                       "tiiiiie", l->study_uid, l->news_ms, now, l->here, l->by_numbers > l->by_commitments ? l->by_numbers : l->by_commitments, l->by_commitments, l->reason);
+                       "tiiiiie", l->study_uid, l->news_ms, now, l->here, most_of(l), l->by_commitments, l->reason);
     }
     rc = state_end(s, rc, e);
     *looked = rc == 0 ? count : 0;

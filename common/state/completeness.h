@@ -2,7 +2,8 @@
  * completeness - is all of a study here? Looked at once it has been quiet, in idle moments, one study at a time; the answer stands in `completeness` until
  * something of the study comes again. It says what is known to be missing and how that is known:
  *   gaps in the Instance Numbers (0020,0013) of a series, where they are consecutive and more of them are here than not;
- *   images that a storage commitment request names and that never came: the sender itself says that it sent them.
+ *   images that a storage commitment request names and that never came: the sender itself says that it sent them;
+ *   images that its associations counted as stored and of which there is no row: the database was lost or put back from an older copy.
  * What an association of the study was refused, and one that was broken off, is told beside it. Numbers that stand twice, are missing or are none, and
  * numbers before the first and behind the last, prove nothing and are passed over.
  */

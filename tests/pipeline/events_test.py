@@ -178,7 +178,7 @@ def hints(build):
         it.need_cloud()
         queue = Queue(it.aws_port, 'hints')
         it.configure(hints_sqs_queue_url=queue.url)
-        allowed = [s for s in json.loads(it.ctl('doctor', '--policy', '--json'))['credentials']['Statement'] if 'sqs:ReceiveMessage' in s['Action']]
+        allowed = [s for s in json.loads(it.ctl('doctor', '--policy', '--json'))['destinations'][0]['credentials']['Statement'] if 'sqs:ReceiveMessage' in s['Action']]
         same([s['Resource'] for s in allowed], [['arn:aws:sqs:us-east-1:123456789012:hints']], 'what the policy allows')
         it.start()
         event = {'version': '0', 'source': 'aws.medical-imaging', 'detail-type': 'Import Job Completed', 'detail': {'jobId': 'f' * 32, 'jobName': 'x', 'jobStatus': 'COMPLETED'}}

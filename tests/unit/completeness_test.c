@@ -1,6 +1,7 @@
 /* completeness: what is known to be missing of a study, how that is known, and what proves nothing. */
 #include "common/state/commitments.h"
 #include "common/state/completeness.h"
+#include "common/state/internal.h"
 #include "tests/unit/state_fixture.h"
 
 static const struct state_batch_limits limits = {.max_count = 5000, .max_bytes = 10000000000LL};
@@ -185,6 +186,38 @@ static void associations_are_told_beside(void **in)
     assert_answer("1.2.1", "5", "0", "-");
 }
 
+/* An association that counted more than the database has. */
+static void what_an_association_stored_has_a_row(void **in)
+{
+    struct fixture *f = *in;
+    struct err e = {0};
+    struct state_association a = {.peer = "10.0.0.1", .calling_ae = "CT1", .outcome = "released", .began_ms = clock_wall_ms() - 1000, .ended_ms = clock_wall_ms(), .stored = 5};
+    const char *const studies[] = {"1.2.1", "1.2.1", "1.2.2", "1.2.1", "1.2.2"};
+    id_new(a.id);
+    for (int n = 0; n < 5; n++) {
+        struct state_received r = {.file_bytes = 1000, .data_bytes = 900, .received_ms = 1};
+        struct state_instance claim;
+        size_t count = 0;
+        id_new(r.id);
+        (void)snprintf(r.association, sizeof r.association, "%s", a.id);
+        (void)snprintf(r.sop_class_uid, sizeof r.sop_class_uid, "1.2.840.10008.5.1.4.1.1.2");
+        (void)snprintf(r.transfer_syntax_uid, sizeof r.transfer_syntax_uid, "1.2.840.10008.1.2.1");
+        (void)snprintf(r.sop_instance_uid, sizeof r.sop_instance_uid, "1.2.9.%d", n + 1);
+        assert_int_equal(state_record(f->validator, &r, 1, &a, n == 4, &e), 0);
+        assert_int_equal(state_claim(f->validator, STAGE_VALIDATOR, &claim, 1, &count, &e), 0);
+        struct state_validation v = {.claim = &claim};
+        (void)snprintf(v.identity.study_uid, sizeof v.identity.study_uid, "%s", studies[n]);
+        (void)snprintf(v.identity.series_uid, sizeof v.identity.series_uid, "%s.1", studies[n]);
+        assert_int_equal(state_validated(f->validator, &v, 1, &limits, &e), 0);
+    }
+    assert_answer("1.2.1", "3", "0", "-"); /* it brought two studies, and all is here */
+    assert_answer("1.2.2", "2", "0", "-");
+    assert_int_equal(sqlite3_exec(f->validator->db, "DELETE FROM instance WHERE sop_instance_uid IN ('1.2.9.4', '1.2.9.5'); UPDATE completeness SET looked_ms = NULL", NULL,
+                                  NULL, NULL), SQLITE_OK);
+    assert_answer("1.2.1", "4", "2", "its associations stored 2 of which there is no row: was the database lost or put back? storescpctl rebuild finds them in the spool");
+    assert_answer("1.2.2", "1", "0", "-");
+}
+
 /* What waits to be judged may belong to any study. */
 static void nothing_is_said_while_received_ones_wait(void **in)
 {
@@ -206,6 +239,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_proves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_a_commitment_names_and_never_came, set_up, tear_down),
         cmocka_unit_test_setup_teardown(associations_are_told_beside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_an_association_stored_has_a_row, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_is_said_while_received_ones_wait, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
