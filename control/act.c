@@ -3,13 +3,17 @@
  * study UID the whole study is meant. Every decision is an event with the person's login name.
  *
  * Files and rows: `retry` moves the file back to obj/ first, `drop` moves it to dropped/ first, the row follows; a crash between leaves a
- * file that the next press of the same command finds, wherever it is.
+ * file that the next press of the same command finds, wherever it is. Two persons who decide at the same time would move each other's files:
+ * one command at a time, and the next one sees what the one before decided.
  */
 #include "common/spool/spool.h"
 #include "control/control.h"
 #include "control/table.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { FOUND_MAX = 5000, REFUSED_MAX = TABLE_ROWS_MAX };
@@ -35,11 +39,31 @@ static void person_name(char *out, size_t size)
     }
 }
 
+/* Waits for the other commands; the lock is on the directory, which is there for every user of the installation, and ends with the process. */
+static int one_at_a_time(const char *home, struct err *e)
+{
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof path, "%s/spool", home);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd == -1) {
+        return errno == ENOENT ? 0 : err_set(e, ERR_IO, errno, "%s cannot be opened", path); /* nothing was ever received */
+    }
+    while (flock(fd, LOCK_EX) == -1) {
+        if (errno != EINTR) {
+            int why = errno;
+            (void)close(fd);
+            return err_set(e, ERR_IO, why, "%s cannot be locked", path);
+        }
+    }
+    return 0;
+}
+
 int open_for_person(struct state **state, const struct request *q, struct err *e)
 {
     char name[48];
     int rc = open_for_reading(state, q->home, e); /* never creates: a wrong --home must not make an installation */
     state_close(state);
+    rc = rc == 0 ? one_at_a_time(q->home, e) : rc;
     rc = rc == 0 ? state_open(state, q->home, e) : rc;
     if (rc == 0) {
         person_name(name, sizeof name);

@@ -199,6 +199,24 @@ def killing(it):
     it.ctl('scale', 'validator', '1')
 
 
+def racing(it):
+    """Several persons decide about the same image at one time: one decision counts, and the file lies where that one puts it."""
+    send(it, [image(n, '2.25.4715', other_class) for n in range(201, 213)])
+    it.settle()
+    racers = [i for (i,) in it.query("SELECT id FROM instance WHERE study_uid = '2.25.4715' AND state = 'quarantined'")]
+    same(len(racers), 12, 'quarantined')
+    for i in racers:
+        words = [['release', i], ['drop', i], ['fix', i, '--set', 'SOPClassUID=1.2.840.10008.5.1.4.1.1.2']]
+        random.shuffle(words)
+        running = [subprocess.Popen([it.program('storescpctl'), '--home', it.home, 'quarantine', *w, '--reason', 'all at once'], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL) for w in words]
+        same(sorted(process.wait(30) for process in running), [0, 1, 1], f'exit codes of {[w[0] for w in words]}')
+    it.settle(seconds=60)
+    same(it.query("SELECT id, state, error_code FROM instance WHERE study_uid = '2.25.4715' AND dropped_ms IS NULL AND state <> ?", it.end_state), [], 'lost their file')
+    dropped = {i for (i,) in it.query("SELECT id FROM instance WHERE study_uid = '2.25.4715' AND dropped_ms IS NOT NULL")}
+    same(dropped - {name[:-4] for name in it.spool_files('dropped')}, set(), 'dropped ones whose file is elsewhere')
+
+
 def test(build):
     global WORK
     with Installation(build, 'quarantine-work', {'spool_keep_imported_s': 3600, 'batch_quiet_ms': 300}) as it:
@@ -214,6 +232,7 @@ def test(build):
         deciding(it)
         fixing(it)
         killing(it)
+        racing(it)
         same(it.log_lines('SYNTHETIC^ONE') + it.log_lines('SYN-1'), [], 'values of a patient in the log')
         it.stop()
         it.check_invariants()
