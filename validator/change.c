@@ -105,7 +105,11 @@ static int add_rules(const struct config *config, const struct config_section *s
     struct err why = {0};
     const char *name = section ? config_section_name(section) : "";
     (void)snprintf(by, sizeof by, "coerce%s%.40s%s", name[0] ? " [" : "", name, name[0] ? "]" : "");
+    bool is_alone = edit_plan_is_empty(plan); /* no person's order about one image stands in front */
     int rc = edit_plan_add(plan, config_text_for(config, section, CFG_COERCE), by, &why);
+    if (rc == 0 && is_alone && edit_plan_levels(plan, 0x0008, 0x0018)) { /* twins are told apart by what was sent: nobody would notice that one overwrites the other */
+        rc = err_set(&why, ERR_CONFIG, 0, "(0008,0018) SOP Instance UID must differ from image to image: use hash or keep, not set, empty or remove");
+    }
     if (rc == 0 && strcmp(config_text_for(config, section, CFG_DEIDENTIFY), "basic") == 0) {
         rc = edit_plan_deidentify(plan, &why);
     }

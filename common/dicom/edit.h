@@ -46,6 +46,8 @@ void edit_plan_key(struct edit_plan *plan, const unsigned char key[EDIT_KEY_BYTE
 bool edit_plan_is_empty(const struct edit_plan *plan);
 bool edit_plan_needs_key(const struct edit_plan *plan);
 bool edit_plan_deidentifies(const struct edit_plan *plan);
+/* A rule sets, empties or removes this element of the data set itself: the same value, or none, for every instance. */
+bool edit_plan_levels(const struct edit_plan *plan, unsigned group, unsigned element);
 
 struct edit_change { /* one element that was changed */
     char path[120];  /* "0008,0080", "0040,0275[1]/0040,0007", "0029,1010 [SIEMENS CSA HEADER]"; items count from 1 */

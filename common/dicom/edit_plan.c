@@ -51,6 +51,18 @@ bool edit_plan_needs_key(const struct edit_plan *plan)
     return needs;
 }
 
+bool edit_plan_levels(const struct edit_plan *plan, unsigned group, unsigned element)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct edit_rule *r = &plan->rules[i];
+        if ((r->action == EDIT_SET || r->action == EDIT_EMPTY || r->action == EDIT_REMOVE) && r->depth == 1 && r->path[0].group == group &&
+            r->path[0].element == element) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- one rule ------------------------------------------------------------------------------------------------------------------- */
 
 static bool read_hex(const char *text, size_t digits, unsigned *out)

@@ -195,6 +195,11 @@ def wrong_rules(build):
         it.configure()
         done = subprocess.run([it.program('storescp-validator'), '--home', it.home], capture_output=True, text=True, timeout=20, env=clean_environment())
         check(done.returncode == 78 and 'coerce [ae RULED]' in done.stderr and 'NoSuchName' in done.stderr, f'{done.returncode} {done.stderr}')
+        for rule in ('set 0008,0018=1.2.3', 'remove SOPInstanceUID', 'empty any/0008,0018'):  # one image would take the place of the other
+            it.sections = {'ae RULED': {'coerce': rule}}
+            it.configure()
+            done = subprocess.run([it.program('storescp-validator'), '--home', it.home], capture_output=True, text=True, timeout=20, env=clean_environment())
+            check(done.returncode == 78 and 'coerce [ae RULED]' in done.stderr and 'must differ' in done.stderr, f'{rule}: {done.returncode} {done.stderr}')
         say('a wrong rule is told at the start')
 
 
