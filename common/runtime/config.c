@@ -224,6 +224,7 @@ int config_load_from(struct config **out, const char *home, const char *file, st
         config_complain(c, "STORESCP_HOME is too long a path");
     }
     read_environment(c);
+    config_check_sections(c);
     config_make_views(c);
     *out = c;
     if (c->problem_count > 0) {

@@ -49,6 +49,8 @@ bool config_section_rules(const char *name);
 void config_set_in_section(struct config *c, const struct ini_line *line, size_t key, const char *text, const char *origin);
 /* The first pattern of a list that no AE title can fit (PS3.5 VR AE: up to 16 characters), in word; NULL: there is none. */
 const char *config_long_title(const char *list, char word[AE_TITLE_MAX]);
+/* A sender has one section: one that takes it out of another's changes of the images must say them itself. After everything was read. */
+void config_check_sections(struct config *c);
 void config_sections_free(struct config *c);
 /* Wipes and frees a value's text, which may be a secret; NULL is fine. */
 void config_wipe(char **text);

@@ -198,6 +198,34 @@ const struct config_section *config_for_ae(const struct config *c, const char *c
     return found;
 }
 
+/* Does a title that fits `one` get that section instead of `other`? Told from the patterns alone: "CT1" and "CT1*" are taken out of "CT*". */
+static bool takes_from(const struct config_section *one, const struct config_section *other, bool is_before)
+{
+    return !one->is_destination && !other->is_destination && one != other && config_fits(other->pattern, one->pattern) &&
+           (is_before || !strpbrk(one->pattern, "*?"));
+}
+
+void config_check_sections(struct config *c)
+{
+    static const enum config_key kept[] = {CFG_DEIDENTIFY, CFG_COERCE};
+    const char *value;
+    const char *origin;
+    for (const struct config_section *other = c->sections; other; other = other->next) {
+        bool is_before = true;
+        for (const struct config_section *one = c->sections; one; one = one->next) {
+            is_before = is_before && one != other;
+            for (size_t i = 0; takes_from(one, other, is_before) && i < sizeof kept / sizeof kept[0]; i++) {
+                if (config_section_sets(other, kept[i], &value, &origin) && !config_section_sets(one, kept[i], &value, &origin)) {
+                    const char *name = config_describe(kept[i])->name;
+                    config_complain(c, "storescp.conf line %d: [%s] takes its senders out of [%s], which sets %s, and does not say %s itself: their images would go on "
+                                       "without it; write it there as well, or `%s = %s` if that is meant", one->line, one->name, other->name, name, name, name,
+                                    kept[i] == CFG_DEIDENTIFY ? "off" : "");
+                }
+            }
+        }
+    }
+}
+
 static const struct value *value_for(const struct config *c, const struct config_section *section, enum config_key key)
 {
     for (const struct section_value *v = section ? section->values : NULL; v; v = v->next) {

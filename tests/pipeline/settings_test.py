@@ -68,6 +68,19 @@ def test(build):
             it.configure()
             done = subprocess.run([it.program('storescpctl'), '--home', it.home, 'config'], capture_output=True, text=True, timeout=20, env=clean_environment())
             check(done.returncode == 1 and words in done.stderr and words in stage_says(it, 'uploader'), f'{sections}: config says {done.stderr}')
+        several = {'ae RESEARCH*': {'deidentify': 'basic', 'coerce': 'remove 0010,4000'}}
+        taken = 'takes its senders out of [ae RESEARCH*], which sets {0}, and does not say {0} itself'
+        for other, words in (({'ae RESEARCH2': {'maximum_object_mb': 5, 'coerce': 'remove 0010,4000'}}, taken.format('deidentify')),
+                             ({'ae RESEARCH2': {'deidentify': 'off'}}, taken.format('coerce')),
+                             ({'ae RESEARCH2': {'deidentify': 'off', 'coerce': ''}}, None), ({'ae RESEARCH2*': {'maximum_object_mb': 5}}, None),  # the first pattern wins
+                             ({'ae CT1': {'maximum_object_mb': 5}}, None)):
+            it.sections = {**several, **other}
+            it.configure()
+            done = subprocess.run([it.program('storescpctl'), '--home', it.home, 'config'], capture_output=True, text=True, timeout=20, env=clean_environment())
+            check(words in done.stderr if words else done.returncode == 0, f'{it.sections}: config says {done.stderr}')
+        it.sections = {'ae RESEARCH2*': {'maximum_object_mb': 5}, **several}
+        it.configure()
+        check(taken.format('deidentify') in stage_says(it, 'validator'), 'a pattern that stands before the other')
         it.sections = {}
         it.settings = dict(good, aws_secret_access_key='')
         it.configure()
