@@ -170,8 +170,8 @@ int state_conflicts_find(struct state *s, const struct state_instance *c, const 
     out->hold = may_hold && !known;
     (void)snprintf(out->text, sizeof out->text, "%s: not as in instance %s, which was here before", j.tags, j.other);
     (void)snprintf(out->remedy, sizeof out->remedy,
-                   "storescpctl why with the study's UID shows both values; find out which is right. To let this one go on as it is, and what is like it: "
-                   "storescpctl retry ID --accept (HealthImaging keeps it in an image set of its own)");
+                   "storescpctl why with the study's UID shows both values; find out which is right. To correct this one: storescpctl quarantine fix ID; to let it go on as it "
+                   "is, and what is like it: storescpctl retry ID --accept (HealthImaging keeps it in an image set of its own)");
     return state_run(s, NULL, e, "UPDATE instance SET conflicts = ?2 WHERE id = ?1", "ti", c->r.id, (int64_t)out->count);
 }
 

@@ -19,9 +19,34 @@ static const char remedy_older[] = "compare both; to let this older version go o
 static const char remedy_died[] = "keep the file and report it; after an update of the programs: storescpctl retry ID";
 static const char remedy_refused[] = "have the sender correct it and send it again; or correct it here: storescpctl quarantine fix ID, or send it on as it is: "
                                      "storescpctl quarantine release ID; after a change of rules: storescpctl retry ID";
+static const char remedy_unusable[] = "have the sender send it again, whole: what is here can neither be corrected nor sent on; if nobody needs it: storescpctl quarantine drop ID "
+                                      "--reason TEXT; after an update of the programs: storescpctl retry ID";
+static const char remedy_missing[] = "have the sender correct it and send it again, or fill it here: storescpctl quarantine fix ID";
+static const char remedy_lost[] = "put the whole file back from a backup of the spool, then: storescpctl retry ID; or have the image sent again";
 static const char remedy_edit[] = "end the order (storescpctl quarantine rules) or change the setting coerce, then: storescpctl retry ID";
 
 static const char older_waits[] = "another one with the same SOP Instance UID (0008,0018) was received before and is not judged yet; it goes first";
+
+static const char *remedy_of(int code)
+{
+    switch (code) {
+    case ERR_WORKER_DIED:
+        return remedy_died;
+    case ERR_DICOM_EDIT:
+        return remedy_edit;
+    case ERR_DICOM_UNREADABLE:
+    case ERR_DICOM_TRUNCATED:
+    case ERR_DICOM_LIMIT:
+        return remedy_unusable;
+    case ERR_DICOM_MISSING:
+        return remedy_missing;
+    case ERR_SPOOL_MISSING:
+    case ERR_SPOOL_DAMAGED:
+        return remedy_lost;
+    default:
+        return remedy_refused;
+    }
+}
 
 /* ---- twins ------------------------------------------------------------------------------------------------------------------- */
 
@@ -248,7 +273,7 @@ static int end_validation(struct state *s, struct state_validation *v, const str
     v->code = 0;
     int rc = write_identity(s, v, now, e);
     if (rc == 0 && v->refuse_code != 0) {
-        return quarantine(s, v, v->refuse_code, v->refuse_text, v->refuse_code == ERR_WORKER_DIED ? remedy_died : v->refuse_code == ERR_DICOM_EDIT ? remedy_edit : remedy_refused, now, e);
+        return quarantine(s, v, v->refuse_code, v->refuse_text, remedy_of(v->refuse_code), now, e);
     }
     rc = rc ? rc : state_number(s, &accept, 0, e, "SELECT accept_other_content FROM instance WHERE id = ?1", "t", c->r.id);
     int found = rc ? rc : state_find_twin(s, c, &twin, &same, e);

@@ -90,7 +90,7 @@ def test(build):
         for words in ((), ('--json',)):
             shown = it.ctl('config', *words)
             check('https://chat.example' in shown and 'T0KEN' not in shown, 'of the URL of the webhook only scheme and host are shown')
-        say(f'ok: {len(WRONG) + 5} wrong settings')
+        say(f'ok: {len(WRONG) + 8} wrong settings')
 
 
 main(test)
