@@ -2,6 +2,7 @@
  * reload - `reload`: tells every living worker by SIGHUP to take over the settings as they are now. Wrong settings are not even told: the
  * workers would keep the old ones, each with a line in its log, and nobody looks there first.
  */
+#include "common/dicom/edit_settings.h"
 #include "control/control.h"
 
 #include <errno.h>
@@ -12,12 +13,17 @@ int command_reload(struct request *q)
 {
     static struct living found[WORKERS_MAX];
     char reason[96];
+    struct err e = {0};
     int told = 0;
     int code = EXIT_FINE;
     if (q->config_is_bad) {
         for (size_t i = 0; config_problem(q->config, i); i++) {
             (void)complain("%s", config_problem(q->config, i));
         }
+        return complain("nothing was told to the workers: they go on with the settings that they have");
+    }
+    if (edit_settings_check(q->config, &e) != 0) {
+        (void)complain("%s", e.text);
         return complain("nothing was told to the workers: they go on with the settings that they have");
     }
     size_t count = workers_living(q->home, found, WORKERS_MAX);

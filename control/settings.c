@@ -6,6 +6,7 @@
 #include "common/aws/s3/s3_key.h"
 #include "common/aws/s3/s3_options.h"
 #include "common/aws/request/site.h"
+#include "common/dicom/edit_settings.h"
 #include "control/control.h"
 
 #include <jansson.h>
@@ -138,6 +139,14 @@ static void destination_look_at(const struct config *d, void (*say)(void *ctx, b
     }
 }
 
+static void rules_look_at(const struct config *c, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
+{
+    struct err e = {0};
+    if (edit_settings_check(c, &e) != 0) {
+        say(ctx, true, e.text);
+    }
+}
+
 static void listeners_look_at(const struct config *c, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
 {
     struct err e = {0};
@@ -147,8 +156,9 @@ static void listeners_look_at(const struct config *c, void (*say)(void *ctx, boo
     }
 }
 
-/* What AWS needs and nobody has set. No mistake: a receiver may stand before there is an account; but a person wants to know. */
-static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
+/* What is wrong with the settings beyond what loading tells (serious: a stage would stop over it, or keep the old ones), and what AWS needs and nobody
+ * has set (no mistake: a receiver may stand before there is an account). */
+static void settings_look_at(const struct config *c, void (*say)(void *ctx, bool serious, const char *sentence), void *ctx)
 {
     static const struct {
         enum config_key key;
@@ -158,6 +168,7 @@ static void missing_look_at(const struct config *c, void (*say)(void *ctx, bool 
                   {CFG_DATASTORE_ID, "the importer does", true},
                   {CFG_DATA_ACCESS_ROLE_ARN, "the importer does", true}};
     const struct config *d;
+    rules_look_at(c, say, ctx);
     listeners_look_at(c, say, ctx);
     for (size_t n = 0; (d = config_destination_at(c, n)); n++) {
         enum config_kind to = config_destination_kind(d);
@@ -201,7 +212,7 @@ static int print_json(const struct request *q)
     struct tls_words words = {problems, json_array()};
     (void)certificates_look_at(q->config, keep_words, &words);
     lists_look_at(q, keep_words, &words);
-    missing_look_at(q->config, keep_words, &words);
+    settings_look_at(q->config, keep_words, &words);
     count = json_array_size(problems);
     json_t *root = json_pack("{s:i, s:s, s:o, s:o, s:o, s:o}", "schema", 1, "home", q->home, "settings", all, "sections",
                              sections_json(q->config), "problems", problems, "notices", words.notices);
@@ -246,6 +257,6 @@ int command_config(struct request *q)
     }
     (void)certificates_look_at(q->config, print_words, &count);
     lists_look_at(q, print_words, &count);
-    missing_look_at(q->config, print_words, &count);
+    settings_look_at(q->config, print_words, &count);
     return count ? EXIT_PROBLEM : EXIT_FINE;
 }

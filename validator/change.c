@@ -1,5 +1,6 @@
 /* change - see change.h. */
 #include "validator/change.h"
+#include "common/dicom/edit_settings.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
 
@@ -98,41 +99,6 @@ static int need_key(struct changer *c, struct err *e)
 
 /* ---- rules --------------------------------------------------------------------------------------------------------------------------- */
 
-/* What a section says, or everybody's settings, as a plan without a key. */
-static int add_rules(const struct config *config, const struct config_section *section, struct edit_plan *plan, struct err *e)
-{
-    char by[64];
-    struct err why = {0};
-    const char *name = section ? config_section_name(section) : "";
-    (void)snprintf(by, sizeof by, "coerce%s%.40s%s", name[0] ? " [" : "", name, name[0] ? "]" : "");
-    bool is_alone = edit_plan_is_empty(plan); /* no person's order about one image stands in front */
-    int rc = edit_plan_add(plan, config_text_for(config, section, CFG_COERCE), by, &why);
-    if (rc == 0 && is_alone && edit_plan_levels(plan, 0x0008, 0x0018)) { /* twins are told apart by what was sent: nobody would notice that one overwrites the other */
-        rc = err_set(&why, ERR_CONFIG, 0, "(0008,0018) SOP Instance UID must differ from image to image: use hash or keep, not set, empty or remove");
-    }
-    if (rc == 0 && strcmp(config_text_for(config, section, CFG_DEIDENTIFY), "basic") == 0) {
-        rc = edit_plan_deidentify(plan, &why);
-    }
-    return rc ? err_set(e, rc, 0, "%s: %.250s", by, why.text) : 0;
-}
-
-int change_check(const struct config *config, struct err *e)
-{
-    const struct config_section *section = NULL;
-    int rc = 0;
-    for (size_t i = 0; rc == 0; i++) {
-        struct edit_plan *plan = NULL;
-        rc = edit_plan_new(&plan, e);
-        rc = rc ? rc : add_rules(config, section, plan, e);
-        edit_plan_free(&plan);
-        section = config_section_at(config, i);
-        if (!section) {
-            break;
-        }
-    }
-    return rc;
-}
-
 /* The plan of the sender's section; made once. NULL with *e set. */
 static struct edit_plan *plan_of(struct changer *c, const char *calling_ae, struct err *e)
 {
@@ -146,7 +112,7 @@ static struct edit_plan *plan_of(struct changer *c, const char *calling_ae, stru
     }
     struct edit_plan *plan = NULL;
     int rc = edit_plan_new(&plan, e);
-    rc = rc ? rc : add_rules(c->config, section, plan, e);
+    rc = rc ? rc : edit_plan_add_settings(c->config, section, plan, e);
     rc = rc == 0 && edit_plan_needs_key(plan) ? need_key(c, e) : rc;
     if (rc != 0) {
         edit_plan_free(&plan);
@@ -170,12 +136,12 @@ int change_start(struct changer *c, const struct config *config, const char *hom
     c->config = config;
     c->home = home;
     int rc = edit_plan_new(&plan, e); /* all together tell whether a key is needed: a site hears of a wrong one now, not with the first image */
-    rc = rc ? rc : add_rules(config, NULL, plan, e);
+    rc = rc ? rc : edit_plan_add_settings(config, NULL, plan, e);
     for (size_t i = 0; rc == 0 && config_section_at(config, i); i++) {
         if (!edit_plan_needs_key(plan)) {
             edit_plan_free(&plan);
             rc = edit_plan_new(&plan, e);
-            rc = rc ? rc : add_rules(config, config_section_at(config, i), plan, e);
+            rc = rc ? rc : edit_plan_add_settings(config, config_section_at(config, i), plan, e);
         }
     }
     rc = rc == 0 && edit_plan_needs_key(plan) ? need_key(c, e) : rc;
@@ -193,7 +159,7 @@ void change_end(struct changer *c)
 
 int change_plan(struct changer *c, const char *calling_ae, struct edit_plan *plan, struct err *e)
 {
-    int rc = add_rules(c->config, config_for_ae(c->config, calling_ae), plan, e);
+    int rc = edit_plan_add_settings(c->config, config_for_ae(c->config, calling_ae), plan, e);
     rc = rc == 0 && edit_plan_needs_key(plan) ? need_key(c, e) : rc;
     if (rc == 0 && c->has_key) {
         edit_plan_key(plan, c->key);

@@ -33,8 +33,6 @@ struct changed_file { /* lives until the verdict is committed */
     bool is_deidentified;
 };
 
-/* Are the rules of all sections right? For the start and for a reload. */
-int change_check(const struct config *config, struct err *e);
 /* Reads the rules, and makes the key of pseudonyms when some rule needs one and there is none. */
 int change_start(struct changer *c, const struct config *config, const char *home, struct err *e);
 void change_end(struct changer *c);

@@ -3,6 +3,7 @@
  * the success that the modality got: what cannot be imported is quarantined with tag, rule and remedy.
  * In idle moments it also frees the claims of dead workers, releases spool files by policy and checkpoints the database.
  */
+#include "common/dicom/edit_settings.h"
 #include "common/runtime/log.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
@@ -166,7 +167,7 @@ static void look_at_studies(struct validator *v)
     }
 }
 
-static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", SECRETS_NONE, "Judges received instances", change_check};
+static const struct worker_kind kind = {STAGE_VALIDATOR, "uploader", SECRETS_NONE, "Judges received instances", edit_settings_check};
 
 /* So many starts fit into the quiet time, in which what is open now closes, and the time that may pass until the last of them. */
 static int share_above_count(const struct config *c)

@@ -68,6 +68,14 @@ def test(build):
             it.configure()
             done = subprocess.run([it.program('storescpctl'), '--home', it.home, 'config'], capture_output=True, text=True, timeout=20, env=clean_environment())
             check(done.returncode == 1 and words in done.stderr and words in stage_says(it, 'uploader'), f'{sections}: config says {done.stderr}')
+        for rules, words in (('remove NoSuchName', 'NoSuchName'), ('set SOPInstanceUID=1.2.3', 'must differ from image to image')):
+            it.sections = {'ae CT*': {'coerce': rules}}
+            it.configure()
+            line = f'storescp.conf line {len(good) + 2}'
+            for command in ('config', 'reload'):
+                done = subprocess.run([it.program('storescpctl'), '--home', it.home, command], capture_output=True, text=True, timeout=20, env=clean_environment())
+                check(done.returncode == 1 and words in done.stderr and line in done.stderr, f'{rules}: {command} ends with {done.returncode} and says {done.stderr}')
+            check('nothing was told to the workers' in done.stderr and words in stage_says(it, 'validator'), f'{rules}: {done.stderr}')
         several = {'ae RESEARCH*': {'deidentify': 'basic', 'coerce': 'remove 0010,4000'}}
         taken = 'takes its senders out of [ae RESEARCH*], which sets {0}, and does not say {0} itself'
         for other, words in (({'ae RESEARCH2': {'maximum_object_mb': 5, 'coerce': 'remove 0010,4000'}}, taken.format('deidentify')),
@@ -90,7 +98,7 @@ def test(build):
         for words in ((), ('--json',)):
             shown = it.ctl('config', *words)
             check('https://chat.example' in shown and 'T0KEN' not in shown, 'of the URL of the webhook only scheme and host are shown')
-        say(f'ok: {len(WRONG) + 8} wrong settings')
+        say(f'ok: {len(WRONG) + 10} wrong settings')
 
 
 main(test)
