@@ -5,7 +5,7 @@
 #include "common/aws/request/sigv4.h"
 #include "common/runtime/runtime.h"
 #include "common/spool/spool.h"
-#include "tests/unit/scripted_server.h"
+#include "tests/unit/client_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,36 +21,9 @@ static char file_path[96];
 
 /* ---- the client ------------------------------------------------------------------------------------------------------------------- */
 
-struct fixture {
-    struct config *config;
-    struct aws_client *client;
-};
-
 static struct fixture open_client(void)
 {
-    struct fixture f = {NULL, NULL};
-    struct err e = {0};
-    char path[96];
-    (void)snprintf(path, sizeof path, "%s/storescp.conf", home);
-    FILE *conf = fopen(path, "we");
-    assert_non_null(conf);
-    assert_true(fprintf(conf, "dicom_bucket = images\nendpoint_url = http://127.0.0.1:%d\naws_access_key_id = AKIATEST\n"
-                              "aws_secret_access_key = verysecretkey\naws_session_token = sessiontoken\naws_stall_s = 1\naws_max_attempts = 1\n", server.port) > 0);
-    assert_int_equal(fclose(conf), 0);
-    int rc = config_load(&f.config, home, &e);
-    rc = rc ? rc : aws_client_open(&f.client, f.config, &e);
-    if (rc != 0) {
-        print_error("%s\n", e.text);
-    }
-    assert_int_equal(rc, 0);
-    return f;
-}
-
-static void close_client(struct fixture *f)
-{
-    aws_client_close(&f->client);
-    config_free(&f->config);
-    stop_serving();
+    return fixture_open(home, "dicom_bucket = images\naws_session_token = sessiontoken\naws_max_attempts = 1\n", "", NULL);
 }
 
 struct outcome {

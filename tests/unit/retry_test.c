@@ -6,7 +6,7 @@
 #include "common/aws/s3/s3.h"
 #include "common/runtime/crc32c.h"
 #include "common/runtime/runtime.h"
-#include "tests/unit/scripted_server.h"
+#include "tests/unit/client_fixture.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -82,32 +82,9 @@ static void what_is_tried_again(void **unused)
 
 /* ---- the client ------------------------------------------------------------------------------------------------------------------- */
 
-struct fixture {
-    struct config *config;
-    struct aws_client *client;
-};
-
 static struct fixture open_client(void)
 {
-    struct fixture f = {NULL, NULL};
-    struct err e = {0};
-    char path[96];
-    (void)snprintf(path, sizeof path, "%s/storescp.conf", home);
-    FILE *conf = fopen(path, "we");
-    assert_non_null(conf);
-    assert_true(fprintf(conf, "dicom_bucket = images\nendpoint_url = http://127.0.0.1:%d\naws_access_key_id = AKIATEST\n"
-                              "aws_secret_access_key = verysecretkey\naws_stall_s = 1\n", server.port) > 0);
-    assert_int_equal(fclose(conf), 0);
-    assert_int_equal(config_load(&f.config, home, &e), 0);
-    assert_int_equal(aws_client_open(&f.client, f.config, &e), 0);
-    return f;
-}
-
-static void close_client(struct fixture *f)
-{
-    aws_client_close(&f->client);
-    config_free(&f->config);
-    stop_serving();
+    return fixture_open(home, "dicom_bucket = images\n", "", NULL);
 }
 
 static int get(struct aws_client *c, struct err *e)

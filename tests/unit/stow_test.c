@@ -2,7 +2,7 @@
  * that a server which counts repeats never gets one by accident. The server is a scripted one (scripted_server.h). */
 #include "common/aws/request/sigv4.h"
 #include "common/aws/dicomweb/stow.h"
-#include "tests/unit/scripted_server.h"
+#include "tests/unit/client_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -148,38 +148,13 @@ static char home[64];
 static char file_path[96];
 enum { FILE_BYTES = 300000 };
 
-struct fixture {
-    struct config *config;
-    struct aws_client *client;
-};
-
 /* more: lines of storescp.conf */
 static struct fixture open_client(const char *more)
 {
-    struct fixture f = {NULL, NULL};
-    struct err e = {0};
-    char path[96];
-    (void)snprintf(path, sizeof path, "%s/storescp.conf", home);
-    FILE *conf = fopen(path, "we");
-    assert_non_null(conf);
-    assert_true(fprintf(conf, "destination_kind = dicomweb\nendpoint_url = http://127.0.0.1:%d\ndicomweb_url = http://127.0.0.1:%d/dicom-web/\naws_access_key_id = AKIATEST\n"
-                              "datastore_id = 0123456789abcdef0123456789abcdef\naws_secret_access_key = verysecretkey\naws_stall_s = 1\naws_max_attempts = 1\n%s", server.port, server.port, more) > 0);
-    assert_int_equal(fclose(conf), 0);
-    int rc = config_load(&f.config, home, &e);
-    rc = rc ? rc : stow_check_settings(f.config, &e);
-    rc = rc ? rc : aws_client_open(&f.client, f.config, &e);
-    if (rc != 0) {
-        print_error("%s\n", e.text);
-    }
-    assert_int_equal(rc, 0);
-    return f;
-}
-
-static void close_client(struct fixture *f)
-{
-    aws_client_close(&f->client);
-    config_free(&f->config);
-    stop_serving();
+    char first[200];
+    (void)snprintf(first, sizeof first,
+                   "destination_kind = dicomweb\ndicomweb_url = http://127.0.0.1:%d/dicom-web/\ndatastore_id = 0123456789abcdef0123456789abcdef\naws_max_attempts = 1\n", server.port);
+    return fixture_open(home, first, more, stow_check_settings);
 }
 
 struct outcome {
